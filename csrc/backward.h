@@ -1,0 +1,259 @@
+/* Back-propagation through time. A block is a run of steps of a strip of rows, small enough for its gate gradients to stay in
+ * cache. Its time loop mirrors the forward one: a tile of dh = dG@R is accumulated in registers and meets dy and what was saved
+ * in `back`, which writes dG in panels. Then come the block's three products: dx = dG@W, dW += x'dG, dR += h'dG.
+ *
+ * Strips and blocks follow from the shapes alone and every product adds in the order of the pairs, so gradients have the same
+ * bits for any number of threads. */
+
+/* What happens to the gradient that arrives from the step after. */
+enum { CARRY_BOTH, /* the part past the products, and through them */
+       CARRY_PAST, /* the former alone: there was no step after, or a block ended there and has done the product */
+       CARRY_NONE  /* an episode began after this step */ };
+
+typedef struct {
+    ptrdiff_t p, row, length;
+    const real *prev[MAX_STATES], *next[MAX_STATES], *saved, *dy; /* of the step */
+    real *ds;       /* [S][Hp] gradient of the state after the step, but for the part through the products */
+    real *da;       /* slot gradients of the step: panel i at da + i*panel_step */
+    const real *after; /* those of the step after it */
+    int carry;
+} backward_row;
+
+/* The space that threads share, carved up. */
+typedef struct {
+    real *da;                   /* [panel][pair][slot][L] */
+    real *dw, *dr[MAX_PHASES];  /* [panel][k][gate][L]: sums so far */
+    real *db;                   /* [panel][slot][L] */
+    real *ds;                   /* [row of strip][S][Hp] */
+    const real **x, **h[MAX_PHASES]; /* [pair] what the products of dW and dR read */
+    real **dx;                  /* [pair] */
+} backward_space;
+
+static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, backward_space *space)
+{
+    size_t used = 0, size = sizeof(real), block = (size_t)job->block, strip = (size_t)job->strip;
+    size_t Hp = (size_t)(panels_of(job->H) * L), I = (size_t)job->I, H = (size_t)job->H;
+#define PART(bytes) (at ? at + used : NULL); used += ((bytes) + 63) / 64 * 64
+    space->da = (real *)PART(block * Hp * c->slots * size);
+    space->dw = (real *)PART(I * Hp * c->gates * size);
+    for (int i = 0; i < c->phases; i++) {
+        space->dr[i] = (real *)PART(H * Hp * c->phase[i].count * size);
+        space->h[i] = (const real **)PART(block * sizeof(real *));
+    }
+    space->db = (real *)PART(Hp * c->slots * size);
+    space->ds = (real *)PART(strip * c->states * Hp * size);
+    space->x = (const real **)PART(block * sizeof(real *));
+    space->dx = (real **)PART(block * sizeof(real *));
+#undef PART
+    return used;
+}
+
+/* Rows of the block's strip that have a step s. */
+INLINE ptrdiff_t block_active(const pyrnn_job *job, const pyrnn_block *b, ptrdiff_t s)
+{
+    return max_of(min_of(job_active(job, s), b->p1) - b->p0, 0);
+}
+
+static ptrdiff_t block_pairs(const pyrnn_job *job, const pyrnn_block *b)
+{
+    ptrdiff_t pairs = 0;
+    for (ptrdiff_t s = b->s0; s < b->s1; s++)
+        pairs += block_active(job, b, s);
+    return pairs;
+}
+
+/* Points a row at what step s saved; pair is the index of (s, row) within the block. */
+INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_block *b, const backward_space *space,
+                             const real *zero, backward_row *row, ptrdiff_t s, ptrdiff_t pair)
+{
+    ptrdiff_t H = job->H, total = job->pairs, index = job_offset(job, s) + row->p;
+    ptrdiff_t before = s > 0 ? job_offset(job, s - 1) + row->p : 0, t = time_of(job, row->length, s);
+    const real *states = job->saved;
+    int cut = cut_before(job, row->row, row->length, s);
+    for (int q = 0; q < c->states; q++) {
+        const real *state0 = job->state0[q] ? (const real *)job->state0[q] + row->row * H : zero;
+        row->prev[q] = cut ? zero : s == 0 ? state0 : states + (q * total + before) * H;
+        row->next[q] = states + (q * total + index) * H;
+    }
+    row->saved = states + (c->states * total + index * c->saves) * H;
+    row->dy = (const real *)job->dy + t * job->dy_step + row->row * job->dy_row;
+    int cut_after = s + 1 < row->length && cut_before(job, row->row, row->length, s + 1);
+    row->carry = cut_after ? CARRY_NONE : s == row->length - 1 || s == b->s1 - 1 ? CARRY_PAST : CARRY_BOTH;
+    row->after = row->da;
+    row->da = space->da + pair * c->slots * L;
+
+    space->x[pair] = (const real *)job->x + t * job->x_step + row->row * job->x_row;
+    space->dx[pair] = job->dx ? (real *)job->dx + t * job->dx_step + row->row * job->dx_row : NULL;
+    for (int i = 0; i < c->phases; i++)
+        space->h[i][pair] = i == 0 ? row->prev[0] : row->saved + c->phase[i].source * H;
+}
+
+/* A unit panel of one row: from the gradient of the state to that of the pre-activations. */
+INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job, const backward_row *row,
+                           ptrdiff_t j, ptrdiff_t panel_step, V acc)
+{
+    ptrdiff_t H = job->H, n = H - j, Hp = panels_of(H) * L;
+    V ds[MAX_STATES], s0[MAX_STATES], s1[MAX_STATES], saved[MAX_SAVES], da[MAX_SLOTS];
+    for (int q = 0; q < c->states; q++) {
+        ds[q] = vloada(row->ds + q * Hp + j);
+        s0[q] = get(row->prev[q] + j, n);
+        s1[q] = get(row->next[q] + j, n);
+    }
+    for (int k = 0; k < c->saves; k++)
+        saved[k] = get(row->saved + k * H + j, n);
+    acc = vkeep(acc, n); /* an infinite gradient times the zeros beyond H is a NaN, and would spread */
+    if (phase == c->phases - 1) {
+        if (row->carry == CARRY_BOTH)
+            ds[0] = ds[0] + acc;
+        if (row->carry == CARRY_NONE)
+            for (int q = 0; q < c->states; q++)
+                ds[q] = vset(0);
+        ds[0] = ds[0] + get(row->dy + j, n);
+    }
+    real *out = row->da + j / L * panel_step;
+    for (int k = 0; k < c->slots; k++)
+        da[k] = phase == c->phases - 1 ? vset(0) : vloada(out + k * L);
+    back(phase, acc, saved, s0, s1, ds, da);
+    for (int k = 0; k < c->slots; k++)
+        vstorea(out + k * L, da[k]);
+    for (int q = 0; q < c->states; q++)
+        vstorea(row->ds + q * Hp + j, ds[q]);
+}
+
+/* dh of four panels for a tile of rows, through the product of one phase. from[r] is the slot gradient that row r multiplies. */
+INLINE void backward_product(const cell *c, int phase, ptrdiff_t H, int height, ptrdiff_t m, V *acc, const real *const *from,
+                             ptrdiff_t panel_step, const real *w)
+{
+    ptrdiff_t panels = panels_of(H), run = c->phase[phase].count * L;
+    if (m == panels_at_once(1))
+        product(height, panels_at_once(1), acc, NULL, from, panels, run, panel_step, w);
+    else
+        product_any(height, (int)m, acc, NULL, from, panels, run, panel_step, w);
+}
+
+/* One phase of one step, for n rows. What arrives at phase p went through the product of phase p+1 of this step; what arrives
+ * at the last phase, through that of phase 0 of the step after. */
+INLINE void backward_phase(const cell *c, back_function *back, int phase, const pyrnn_job *job, const real *packed,
+                           const packed_layout *lay, const backward_space *space, backward_row *rows, ptrdiff_t n,
+                           ptrdiff_t panel_step)
+{
+    const int last = phase == c->phases - 1, through = last ? 0 : phase + 1;
+    const real *w = packed + lay->r[through];
+    ptrdiff_t panels = panels_of(job->H), k = panels * L * c->phase[through].count, m;
+    row_split split = split_rows(n, tile_rows(panels_at_once(1)));
+    int any = !last;
+    for (ptrdiff_t r = 0; r < n && !any; r++)
+        any = rows[r].carry == CARRY_BOTH;
+    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += k * m * L) {
+        m = min_of(panels_at_once(1), panels - panel);
+        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
+            const real *from[MAX_ROWS];
+            V acc[MAX_ROWS * MAX_VECS];
+            int height = split_size(&split, tile);
+            for (int r = 0; r < height; r++) {
+                const backward_row *row = rows + r0 + r;
+                from[r] = (last ? row->carry == CARRY_BOTH ? row->after : space->da : row->da) + c->phase[through].first * L;
+            }
+            if (any)
+                backward_product(c, through, job->H, height, m, acc, from, panel_step, w);
+            else
+                for (ptrdiff_t v = 0; v < height * m; v++)
+                    acc[v] = vset(0);
+            for (ptrdiff_t i = 0; i < m; i++)
+                for (int r = 0; r < height; r++)
+                    backward_point(c, back, phase, job, rows + r0 + r, (panel + i) * L, panel_step, acc[r * m + i]);
+        }
+    }
+}
+
+/* The end of a block: the product of its first step, so that da may be written anew. */
+INLINE void backward_collect(const cell *c, const pyrnn_job *job, const real *packed, const packed_layout *lay,
+                             const backward_row *rows, ptrdiff_t n, ptrdiff_t s, ptrdiff_t panel_step)
+{
+    const real *w = packed + lay->r[0];
+    ptrdiff_t panels = panels_of(job->H), k = panels * L * c->phase[0].count, m;
+    row_split split = split_rows(n, tile_rows(panels_at_once(1)));
+    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += k * m * L) {
+        m = min_of(panels_at_once(1), panels - panel);
+        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
+            const real *from[MAX_ROWS];
+            V acc[MAX_ROWS * MAX_VECS];
+            int height = split_size(&split, tile);
+            for (int r = 0; r < height; r++)
+                from[r] = rows[r0 + r].da + c->phase[0].first * L;
+            backward_product(c, 0, job->H, height, m, acc, from, panel_step, w);
+            for (ptrdiff_t i = 0; i < m; i++)
+                for (int r = 0; r < height; r++) {
+                    real *ds = rows[r0 + r].ds + (panel + i) * L;
+                    vstorea(ds, vloada(ds) + acc[r * m + i]);
+                }
+        }
+    }
+    for (ptrdiff_t r = 0; r < n; r++)
+        if (cut_before(job, rows[r].row, rows[r].length, s))
+            memset(rows[r].ds, 0, sizeof(real) * (size_t)(c->states * panels * L));
+}
+
+/* Copies the gradients of n states between the caller's [B][H] and the padded rows. */
+static void backward_states_in(const cell *c, const pyrnn_job *job, const backward_row *rows, ptrdiff_t n)
+{
+    ptrdiff_t H = job->H, Hp = panels_of(H) * L;
+    for (ptrdiff_t r = 0; r < n; r++) {
+        memset(rows[r].ds, 0, sizeof(real) * (size_t)(c->states * Hp));
+        for (int q = 0; q < c->states; q++)
+            if (job->dstate[q])
+                memcpy(rows[r].ds + q * Hp, (const real *)job->dstate[q] + rows[r].row * H, sizeof(real) * (size_t)H);
+    }
+}
+
+static void backward_states_out(const cell *c, const pyrnn_job *job, const backward_row *rows, ptrdiff_t n)
+{
+    ptrdiff_t H = job->H, Hp = panels_of(H) * L;
+    for (ptrdiff_t r = 0; r < n; r++)
+        for (int q = 0; q < c->states; q++)
+            if (job->dstate0[q])
+                memcpy((real *)job->dstate0[q] + rows[r].row * H, rows[r].ds + q * Hp, sizeof(real) * (size_t)H);
+}
+
+/* The time loop of a block, for this thread's rows. */
+INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, const pyrnn_block *b, int thread)
+{
+    const real *packed = (const real *)job->packed;
+    const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
+    backward_space space;
+    backward_space_of(c, job, job->work, &space);
+    backward_row *rows = (backward_row *)(job->work + job->work_shared + (size_t)thread * job->work_thread);
+    ptrdiff_t state_size = c->states * panels_of(job->H) * L, n = 0;
+    for (ptrdiff_t p = b->p0 + thread; p < b->p1; p += job->threads, n++)
+        rows[n] = (backward_row){.p = p, .row = job_row(job, p), .length = job_length(job, p),
+                                 .ds = space.ds + (p - b->p0) * state_size};
+    if (b->starts)
+        backward_states_in(c, job, rows, n);
+    ptrdiff_t pairs = block_pairs(job, b), panel_step = pairs * c->slots * L, pair = pairs, active = 0;
+    for (ptrdiff_t s = b->s1; s-- > b->s0;) {
+        pair -= block_active(job, b, s);
+        while (active < n && rows[active].length > s)
+            active++;
+        for (ptrdiff_t r = 0; r < active; r++)
+            backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
+        if (c->phases > 1)
+            backward_phase(c, back, 1, job, packed, &lay, &space, rows, active, panel_step);
+        backward_phase(c, back, 0, job, packed, &lay, &space, rows, active, panel_step);
+    }
+    if (b->s1 > b->s0)
+        backward_collect(c, job, packed, &lay, rows, active, b->s0, panel_step);
+    if (b->ends)
+        backward_states_out(c, job, rows, n);
+}
+
+/* Blocks: half of the level-2 cache for the gate gradients; 256 pairs at least, for each block reads and writes all of dW. */
+static void plan_backward(int id, pyrnn_job *job)
+{
+    const cell *c = cells[id];
+    ptrdiff_t pair = panels_of(job->H) * L * c->slots * (ptrdiff_t)sizeof(real);
+    job->block = min_of(max_of((ptrdiff_t)(job->l2 / 2) / pair, 256), job->pairs);
+    job->strip = max_of(min_of(job->B, job->block), 1);
+    backward_space space;
+    job->work_shared = backward_space_of(c, job, NULL, &space);
+    job->work_thread = ((size_t)(job->strip / job->threads + 1) * sizeof(backward_row) + 63) / 64 * 64;
+}

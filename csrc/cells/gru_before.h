@@ -1,0 +1,38 @@
+/* GRU, reset before the product, as published. Gates r z n; state h; saves r, z, n and rh = r * h.
+ *
+ *     r, z = sigmoid(ax + ah)    n = tanh(ax_n + R_n (r*h))    h' = (1-z)*n + z*h
+ *
+ * The candidate's product needs r of the whole row, so a step has two phases: r and z from h, then n from rh.
+ * Slots n r z.  Cho et al. 2014, arXiv:1406.1078, third version, equations 5-8. */
+static const cell gru_before = {
+    .name = "gru_before", .gates = 3, .slots = 3, .states = 1, .saves = 4, .phases = 2,
+    .phase = {{.first = 1, .count = 2}, {.first = 0, .count = 1, .source = 3}},
+    .block_x = {2, 0, 1}, .block_h = {2, 0, 1},
+};
+
+INLINE void gru_before_point(int phase, const V *ax, const V *ah, V *s, V *saved)
+{
+    if (phase == 0) {
+        saved[0] = vsigmoid(ax[1] + ah[0]);
+        saved[1] = vsigmoid(ax[2] + ah[1]);
+        saved[3] = saved[0] * s[0];
+    } else {
+        V n = vtanh(ax[0] + ah[0]);
+        s[0] = vfma(saved[1], s[0] - n, n);
+        saved[2] = n;
+    }
+}
+
+INLINE void gru_before_back(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da)
+{
+    (void)s1;
+    V one = vset(1), r = saved[0], z = saved[1], n = saved[2];
+    if (phase == 1) {
+        da[0] = ds[0] * (one - z) * (one - n * n);
+        da[2] = ds[0] * (s0[0] - n) * (z * (one - z));
+        ds[0] = ds[0] * z;
+    } else { /* acc is the gradient of rh */
+        da[1] = acc * s0[0] * (r * (one - r));
+        ds[0] = vfma(acc, r, ds[0]);
+    }
+}

@@ -1,0 +1,503 @@
+/* The library's entries: judge what the caller passed, choose the table of kernels, plan, share out over threads, call.
+ * Compiled for the baseline alone; everything that may fail fails here. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "kernels.h"
+
+enum { ALIGNMENT = 64, MAGIC = 0x6e72 };
+
+/* ---- Instruction sets ---- */
+
+#define ISA(name, test) extern const pyrnn_kernels pyrnn_##name##_f32, pyrnn_##name##_f64;
+#include "isa.def"
+#undef ISA
+
+static const struct {
+    const char *name;
+    const pyrnn_kernels *f32, *f64;
+} isas[] = {
+#define ISA(name, test) {#name, &pyrnn_##name##_f32, &pyrnn_##name##_f64},
+#include "isa.def"
+#undef ISA
+};
+
+enum { ISAS = sizeof(isas) / sizeof(isas[0]) };
+
+static int cpu_has(int isa)
+{
+#if defined __x86_64__ || defined __i386__
+    __builtin_cpu_init();
+#endif
+    const int has[] = {
+#define ISA(name, test) (test) != 0,
+#include "isa.def"
+#undef ISA
+    };
+    return has[isa];
+}
+
+static atomic_int selected = -1; /* -1: the best one, not looked up yet */
+
+int pyrnn_isa_count(void)
+{
+    return ISAS;
+}
+
+const char *pyrnn_isa_name(int isa)
+{
+    return isa >= 0 && isa < ISAS ? isas[isa].name : NULL;
+}
+
+int pyrnn_isa_available(int isa)
+{
+    return isa >= 0 && isa < ISAS && cpu_has(isa);
+}
+
+int pyrnn_isa_lanes(int isa, int dtype)
+{
+    if (isa < 0 || isa >= ISAS || (dtype != PYRNN_F32 && dtype != PYRNN_F64))
+        return 0;
+    return dtype == PYRNN_F32 ? isas[isa].f32->lanes : isas[isa].f64->lanes;
+}
+
+int pyrnn_isa_selected(void)
+{
+    int isa = atomic_load(&selected);
+    if (isa < 0) {
+        for (isa = 0; !cpu_has(isa); isa++) /* the last one is what the compiler assumes anyway */
+            ;
+        atomic_store(&selected, isa);
+    }
+    return isa;
+}
+
+pyrnn_status pyrnn_isa_select(int isa)
+{
+    if (!pyrnn_isa_available(isa))
+        return PYRNN_BAD_ISA;
+    atomic_store(&selected, isa);
+    return PYRNN_OK;
+}
+
+/* ---- Threads ---- */
+
+static atomic_int forked;
+
+static void in_child(void)
+{
+    atomic_store(&forked, 1);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+int pyrnn_threads_possible(void)
+{
+#ifdef _OPENMP
+    return !atomic_load(&forked);
+#else
+    return 0;
+#endif
+}
+
+/* Waking a thread costs some microseconds, so each is given tens of microseconds of work. */
+static int useful_threads(int threads, double flops, ptrdiff_t most)
+{
+    const double flops_each = 4e6;
+    if (!pyrnn_threads_possible())
+        return 1;
+    if (threads > flops / flops_each)
+        threads = (int)(flops / flops_each);
+    if (threads > most)
+        threads = (int)most;
+    return threads > 1 ? threads : 1;
+}
+
+/* Runs `statement` for `thread` = 0..threads-1, each once, all of them before any thread goes on. OpenMP may grant fewer threads
+ * than asked for; a thread then takes several numbers. */
+#ifdef _OPENMP
+#define SHARE_OUT(threads, statement)                                                                                  \
+    do {                                                                                                               \
+        for (int thread = omp_get_thread_num(); thread < (threads); thread += omp_get_num_threads())                   \
+            statement;                                                                                                 \
+        _Pragma("omp barrier")                                                                                         \
+    } while (0)
+#else
+#define SHARE_OUT(threads, statement)                                                                                  \
+    do {                                                                                                               \
+        for (int thread = 0; thread < (threads); thread++)                                                             \
+            statement;                                                                                                 \
+    } while (0)
+#endif
+
+/* ---- Judging ---- */
+
+static const pyrnn_cell_info infos[] = {
+#define CELL(name, gates, states, saves) {#name, gates, states, saves},
+#include "cells.def"
+#undef CELL
+};
+
+const char *pyrnn_message(int status)
+{
+    switch (status) {
+    case PYRNN_OK: return "no error";
+    case PYRNN_BAD_CELL: return "there is no cell of this number";
+    case PYRNN_BAD_DTYPE: return "the dtype is neither PYRNN_F32 nor PYRNN_F64";
+    case PYRNN_BAD_DIMS: return "a dimension is negative, or I or H is zero";
+    case PYRNN_TOO_LARGE: return "the sizes are too large to be addressed";
+    case PYRNN_BAD_LENGTHS: return "a length is negative or above T";
+    case PYRNN_BAD_THREADS: return "the number of threads is below one";
+    case PYRNN_BAD_POINTER: return "a required pointer is NULL, or packed or work is not aligned to 64 bytes";
+    case PYRNN_BAD_PACKED: return "the packed weights were not written by pyrnn_pack for this use";
+    case PYRNN_BAD_ISA: return "this instruction set does not exist or this CPU lacks it";
+    }
+    return "unknown status";
+}
+
+pyrnn_status pyrnn_describe(int cell, pyrnn_cell_info *info)
+{
+    if (cell < 0 || cell >= PYRNN_CELLS)
+        return PYRNN_BAD_CELL;
+    *info = infos[cell];
+    return PYRNN_OK;
+}
+
+static int aligned(const void *p)
+{
+    return (uintptr_t)p % ALIGNMENT == 0;
+}
+
+/* Whether a*b*c bytes can be addressed. Factors are >= 0. */
+static int fits(ptrdiff_t a, ptrdiff_t b, ptrdiff_t c)
+{
+    ptrdiff_t product;
+    return !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) &&
+           product <= PTRDIFF_MAX / 4; /* several such buffers lie side by side in one allocation */
+}
+
+static pyrnn_status judge_layer(const pyrnn_layer *layer)
+{
+    if (layer->cell < 0 || layer->cell >= PYRNN_CELLS)
+        return PYRNN_BAD_CELL;
+    if (layer->dtype != PYRNN_F32 && layer->dtype != PYRNN_F64)
+        return PYRNN_BAD_DTYPE;
+    if (layer->inputs < 1 || layer->units < 1)
+        return PYRNN_BAD_DIMS;
+    /* Padding adds up to 64 units; four gates of eight bytes. */
+    if (layer->inputs > PTRDIFF_MAX / 64 || layer->units > PTRDIFF_MAX / 64 || !fits(layer->inputs + 64, layer->units + 64, 32) ||
+        !fits(layer->units + 64, layer->units + 64, 32))
+        return PYRNN_TOO_LARGE;
+    return PYRNN_OK;
+}
+
+/* ---- Packed weights: a header, then what the kernels wrote ---- */
+
+typedef struct {
+    uint32_t magic;
+    int32_t use, isa;
+    pyrnn_layer layer;
+} header;
+
+_Static_assert(sizeof(header) <= ALIGNMENT, "the header fills one aligned unit");
+
+static const pyrnn_kernels *kernels_of(int isa, int dtype)
+{
+    return dtype == PYRNN_F32 ? isas[isa].f32 : isas[isa].f64;
+}
+
+pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
+{
+    if (!layer || !bytes)
+        return PYRNN_BAD_POINTER;
+    pyrnn_status status = judge_layer(layer);
+    if (status)
+        return status;
+    const pyrnn_kernels *kernels = kernels_of(pyrnn_isa_selected(), layer->dtype);
+    *bytes = ALIGNMENT + kernels->packed_size(layer->cell, use, layer->inputs, layer->units);
+    return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
+                        const void *b_hh, void *packed)
+{
+    if (!layer || !w_ih || !w_hh || !packed || !aligned(packed))
+        return PYRNN_BAD_POINTER;
+    pyrnn_status status = judge_layer(layer);
+    if (status)
+        return status;
+    if (use != PYRNN_FORWARD && use != PYRNN_BACKWARD)
+        return PYRNN_BAD_PACKED;
+    header head = {.magic = MAGIC, .use = use, .isa = pyrnn_isa_selected(), .layer = *layer};
+    memset(packed, 0, ALIGNMENT);
+    memcpy(packed, &head, sizeof(head));
+    kernels_of(head.isa, layer->dtype)
+        ->pack(layer->cell, use, layer->inputs, layer->units, w_ih, w_hh, b_ih, b_hh, (char *)packed + ALIGNMENT);
+    return PYRNN_OK;
+}
+
+static pyrnn_status read_header(const void *packed, int use, header *head)
+{
+    if (!packed || !aligned(packed))
+        return PYRNN_BAD_POINTER;
+    memcpy(head, packed, sizeof(*head));
+    if (head->magic != MAGIC || head->use != use || !pyrnn_isa_available(head->isa) || judge_layer(&head->layer))
+        return PYRNN_BAD_PACKED;
+    return PYRNN_OK;
+}
+
+/* ---- Planning ---- */
+
+/* Rows by falling length, and how many are active at each step. Stable, so that the plan is a function of the lengths. */
+static void sort_rows(const int64_t *lengths, ptrdiff_t T, ptrdiff_t B, ptrdiff_t *order, ptrdiff_t *length, ptrdiff_t *active,
+                      ptrdiff_t *offset)
+{
+    memset(active, 0, sizeof(*active) * (size_t)(T + 1));
+    for (ptrdiff_t b = 0; b < B; b++)
+        active[lengths[b]]++;
+    ptrdiff_t longer = 0; /* rows of more than s steps */
+    for (ptrdiff_t s = T; s >= 0; s--) {
+        ptrdiff_t of_s = active[s];
+        active[s] = offset[s] = longer;
+        longer += of_s;
+    }
+    for (ptrdiff_t b = 0; b < B; b++) {
+        ptrdiff_t p = offset[lengths[b]]++;
+        order[p] = b;
+        length[p] = lengths[b];
+    }
+    offset[0] = 0;
+    for (ptrdiff_t s = 0; s < T; s++)
+        offset[s + 1] = offset[s] + active[s];
+}
+
+static size_t plan_size(const pyrnn_sequence *seq)
+{
+    if (!seq->lengths)
+        return 0;
+    size_t numbers = 2 * ((size_t)seq->B + (size_t)seq->T + 1);
+    return (numbers * sizeof(ptrdiff_t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static size_t cache_size(void)
+{
+    static atomic_size_t size;
+    size_t bytes = atomic_load(&size);
+    if (!bytes) {
+        long found = 0;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        bytes = found > 0 ? (size_t)found : 1u << 20;
+        atomic_store(&size, bytes);
+    }
+    return bytes;
+}
+
+static pyrnn_status judge_sequence(const pyrnn_sequence *seq, const pyrnn_layer *layer)
+{
+    ptrdiff_t T = seq->T, B = seq->B;
+    const pyrnn_cell_info *info = &infos[layer->cell];
+    if (T < 0 || B < 0)
+        return PYRNN_BAD_DIMS;
+    if (!fits(T, B, 8 * layer->inputs) || !fits(T, B, 8 * (info->states + info->saves) * layer->units) ||
+        !fits(B, layer->units + 64, 64) || !fits(T, 1, 16) || !fits(B, 1, 128))
+        return PYRNN_TOO_LARGE;
+    if (seq->threads < 1)
+        return PYRNN_BAD_THREADS;
+    for (ptrdiff_t b = 0; seq->lengths && b < B; b++)
+        if (seq->lengths[b] < 0 || seq->lengths[b] > T)
+            return PYRNN_BAD_LENGTHS;
+    return PYRNN_OK;
+}
+
+/* What the size of work depends on, then what only a call needs. With a NULL work, plan arrays stay unset. */
+static void make_job(const pyrnn_sequence *seq, const header *head, int training, void *work, pyrnn_job *job)
+{
+    ptrdiff_t T = seq->T, B = seq->B, I = head->layer.inputs, H = head->layer.units, pairs = T * B;
+    const pyrnn_kernels *kernels = kernels_of(head->isa, head->layer.dtype);
+    *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = cache_size()};
+    if (seq->lengths) {
+        pairs = 0;
+        for (ptrdiff_t b = 0; b < B; b++)
+            pairs += seq->lengths[b];
+    }
+    double flops = 2. * infos[head->layer.cell].gates * (double)pairs * (double)H * (double)(I + H);
+    job->threads = training ? useful_threads(seq->threads, 2 * flops, PTRDIFF_MAX) : useful_threads(seq->threads, flops, B);
+    job->pairs = pairs;
+    if (training)
+        kernels->plan_backward(head->layer.cell, job);
+    else
+        kernels->plan_forward(head->layer.cell, job);
+    if (!work)
+        return;
+    job->work = (char *)work + plan_size(seq);
+    if (seq->lengths) {
+        ptrdiff_t *at = work;
+        ptrdiff_t *order = at, *length = at + B, *active = at + 2 * B, *offset = at + 2 * B + T + 1;
+        sort_rows(seq->lengths, T, B, order, length, active, offset);
+        job->order = order, job->length = length, job->active = active, job->offset = offset;
+    }
+    job->x = seq->x, job->x_step = seq->x_step, job->x_row = seq->x_row;
+    memcpy(job->state0, seq->state0, sizeof(job->state0));
+    job->reset = seq->reset, job->reset_step = seq->reset_step, job->reset_row = seq->reset_row;
+}
+
+static size_t work_size(const pyrnn_sequence *seq, const pyrnn_job *job)
+{
+    return plan_size(seq) + job->work_shared + (size_t)job->threads * job->work_thread;
+}
+
+static pyrnn_status work_of(const void *packed, const pyrnn_sequence *seq, int use, size_t *bytes)
+{
+    header head;
+    pyrnn_job job;
+    if (!seq || !bytes)
+        return PYRNN_BAD_POINTER;
+    pyrnn_status status = read_header(packed, use, &head);
+    if (!status)
+        status = judge_sequence(seq, &head.layer);
+    if (status)
+        return status;
+    make_job(seq, &head, use == PYRNN_BACKWARD, NULL, &job);
+    *bytes = work_size(seq, &job);
+    return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes)
+{
+    if (!layer || !bytes)
+        return PYRNN_BAD_POINTER;
+    pyrnn_status status = judge_layer(layer);
+    if (!status)
+        status = judge_sequence(&(pyrnn_sequence){.T = T, .B = B, .threads = 1}, layer);
+    if (status)
+        return status;
+    const pyrnn_cell_info *info = &infos[layer->cell];
+    *bytes = (size_t)T * (size_t)B * (size_t)layer->units * (size_t)(info->states + info->saves) * (size_t)layer->dtype / 8;
+    return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
+{
+    return work_of(packed, seq, PYRNN_FORWARD, bytes);
+}
+
+pyrnn_status pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
+{
+    return work_of(packed, seq, PYRNN_BACKWARD, bytes);
+}
+
+/* ---- Calls ---- */
+
+static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use, void *work, pyrnn_job *job, header *head)
+{
+    pyrnn_status status = read_header(packed, use, head);
+    if (!status)
+        status = judge_sequence(seq, &head->layer);
+    if (status)
+        return status;
+    make_job(seq, head, use == PYRNN_BACKWARD, work, job);
+    job->packed = (const char *)packed + ALIGNMENT;
+    if (!aligned(work) || (!work && work_size(seq, job) > 0) || (!seq->x && job->pairs > 0))
+        return PYRNN_BAD_POINTER;
+    return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
+{
+    header head;
+    pyrnn_job job;
+    if (!seq || !out)
+        return PYRNN_BAD_POINTER;
+    pyrnn_status status = start(seq, out->packed, PYRNN_FORWARD, out->work, &job, &head);
+    if (status)
+        return status;
+    if (!out->y && seq->T > 0 && seq->B > 0)
+        return PYRNN_BAD_POINTER;
+    for (int q = 0; q < infos[head.layer.cell].states && seq->B > 0; q++)
+        if (!out->state[q])
+            return PYRNN_BAD_POINTER;
+    job.y = out->y, job.y_step = out->y_step, job.y_row = out->y_row;
+    job.saved = out->saved;
+    memcpy(job.state, out->state, sizeof(job.state));
+    void (*forward)(const pyrnn_job *, int) = kernels_of(head.isa, head.layer.dtype)->cells[head.layer.cell].forward;
+    if (job.threads == 1) {
+        forward(&job, 0);
+        return PYRNN_OK;
+    }
+#ifdef _OPENMP
+#pragma omp parallel num_threads(job.threads)
+#endif
+    SHARE_OUT(job.threads, forward(&job, thread));
+    return PYRNN_OK;
+}
+
+/* The first step of the block that ends before step s1: as many steps as job->block pairs allow, and one at least. */
+static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
+{
+    ptrdiff_t s = b->s1, pairs = 0;
+    while (s > 0) {
+        ptrdiff_t active = job_active(job, s - 1) - b->p0, rows = b->p1 - b->p0;
+        pairs += active < rows ? active : rows;
+        if (pairs > job->block && s < b->s1)
+            break;
+        s--;
+    }
+    return s;
+}
+
+/* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums over nothing come out
+ * as zeros. Runs in every thread. */
+static void backward(const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+{
+    pyrnn_block b = {.first = 1};
+    do {
+        b.p1 = b.p0 + job->strip < job->B ? b.p0 + job->strip : job->B;
+        b.s1 = b.p0 < b.p1 ? job_length(job, b.p0) : 0;
+        b.starts = 1;
+        do {
+            b.s0 = block_start(job, &b);
+            b.ends = b.s0 == 0;
+            SHARE_OUT(job->threads, kernels->cells[cell].backward(job, &b, thread));
+            SHARE_OUT(job->threads, kernels->products(cell, job, &b, thread));
+            b.first = b.starts = 0;
+            b.s1 = b.s0;
+        } while (!b.ends);
+        b.p0 = b.p1;
+    } while (b.p0 < job->B);
+    SHARE_OUT(job->threads, kernels->finish(cell, job, thread));
+}
+
+pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
+{
+    header head;
+    pyrnn_job job;
+    if (!seq || !grads)
+        return PYRNN_BAD_POINTER;
+    pyrnn_status status = start(seq, grads->packed, PYRNN_BACKWARD, grads->work, &job, &head);
+    if (status)
+        return status;
+    if (!grads->dw_ih || !grads->dw_hh || ((!grads->dy || !grads->saved) && job.pairs > 0))
+        return PYRNN_BAD_POINTER;
+    job.saved = (void *)grads->saved; /* only read: forward and backward share the job's fields */
+    job.dy = grads->dy, job.dy_step = grads->dy_step, job.dy_row = grads->dy_row;
+    memcpy(job.dstate, grads->dstate, sizeof(job.dstate));
+    memcpy(job.dstate0, grads->dstate0, sizeof(job.dstate0));
+    job.dx = grads->dx, job.dx_step = grads->dx_step, job.dx_row = grads->dx_row;
+    job.dw_ih = grads->dw_ih, job.dw_hh = grads->dw_hh, job.db_ih = grads->db_ih, job.db_hh = grads->db_hh;
+    const pyrnn_kernels *kernels = kernels_of(head.isa, head.layer.dtype);
+#ifdef _OPENMP
+#pragma omp parallel num_threads(job.threads) if (job.threads > 1)
+#endif
+    backward(kernels, head.layer.cell, &job);
+    return PYRNN_OK;
+}

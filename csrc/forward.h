@@ -1,0 +1,224 @@
+/* The time loop forward. A thread runs its rows from the first step to the last, in strips of rows, in blocks of steps: the
+ * input part of a block's pre-activations is one product that stays in the level-2 cache; then, step by step, each tile's
+ * recurrent part is accumulated in registers and meets it in `point`. */
+
+/* A sequence of the strip on its way through the steps. */
+typedef struct {
+    ptrdiff_t p, row, length; /* sorted number, row of the caller, steps */
+    const real *prev[MAX_STATES]; /* state before the step */
+    real *next[MAX_STATES];       /* where the state after it goes */
+    real *saved;                  /* [K][H] of the step, NULL when nothing is to be kept */
+    real *y;                      /* of the step, NULL when next[0] is it */
+} forward_row;
+
+/* The time index of step s, and whether an episode begins between it and the step before it. */
+INLINE ptrdiff_t time_of(const pyrnn_job *job, ptrdiff_t length, ptrdiff_t s)
+{
+    return job->reverse ? length - 1 - s : s;
+}
+
+INLINE int cut_before(const pyrnn_job *job, ptrdiff_t row, ptrdiff_t length, ptrdiff_t s)
+{
+    if (!job->reset || (job->reverse && s == 0))
+        return 0;
+    ptrdiff_t t = job->reverse ? length - s : s; /* the later of the two steps in time */
+    return job->reset[t * job->reset_step + row * job->reset_row] != 0;
+}
+
+/* The number of sequences among the first n (sorted) of this strip that have a step s. */
+INLINE ptrdiff_t still_active(const forward_row *rows, ptrdiff_t n, ptrdiff_t s)
+{
+    while (n > 0 && rows[n - 1].length <= s)
+        n--;
+    return n;
+}
+
+/* Points a row's states before and after step s. */
+INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row, ptrdiff_t s)
+{
+    ptrdiff_t H = job->H, index = job_offset(job, s) + row->p, total = job->pairs;
+    real *y = (real *)job->y + time_of(job, row->length, s) * job->y_step + row->row * job->y_row;
+    int cut = cut_before(job, row->row, row->length, s);
+    for (int q = 0; q < c->states; q++) {
+        const real *state0 = job->state0[q] ? (const real *)job->state0[q] + row->row * H : zero;
+        row->prev[q] = cut ? zero : s == 0 ? state0 : row->next[q];
+        if (job->saved)
+            row->next[q] = (real *)job->saved + (q * total + index) * H;
+        else
+            row->next[q] = q == 0 ? y : (real *)job->state[q] + row->row * H;
+    }
+    if (job->saved) {
+        row->saved = (real *)job->saved + (c->states * total + index * c->saves) * H;
+        row->y = y;
+    }
+}
+
+/* ax[panel][pair][G][L] = bias + x @ W for n (step, row) pairs whose inputs are x[0..n-1]. */
+NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, const real *const *x, ptrdiff_t n, real *ax)
+{
+    packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
+    const real *w = packed + lay.w, *bias = packed + lay.bias_x;
+    ptrdiff_t panels = panels_of(job->H), width = c->gates * L, m;
+    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += job->I * m * width, bias += m * width) {
+        m = min_of(panels_at_once(c->gates), panels - panel);
+        int vecs = (int)m * c->gates;
+        row_split split = split_rows(n, tile_rows(vecs));
+        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
+            V out[MAX_ROWS * MAX_VECS];
+            int rows = split_size(&split, tile);
+            product_any(rows, vecs, out, (const V *)bias, x + r0, 1, job->I, 0, w);
+            for (ptrdiff_t i = 0; i < m; i++)
+                for (int r = 0; r < rows; r++)
+                    for (int g = 0; g < c->gates; g++)
+                        vstorea(ax + ((panel + i) * n + r0 + r) * width + g * L, out[r * vecs + i * c->gates + g]);
+        }
+    }
+}
+
+/* A unit panel of one row: from pre-activations to the next state. */
+INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job, const forward_row *row,
+                          ptrdiff_t j, const real *ax, const V *ah)
+{
+    ptrdiff_t H = job->H, n = H - j;
+    V a[MAX_GATES], s[MAX_STATES], saved[MAX_SAVES] = {0};
+    for (int g = 0; g < c->gates; g++)
+        a[g] = vloada(ax + g * L);
+    for (int q = 0; q < c->states; q++)
+        s[q] = get(row->prev[q] + j, n);
+    if (phase > 0)
+        for (int k = 0; k < c->saves; k++)
+            saved[k] = get(row->saved + k * H + j, n);
+    point(phase, a, ah, s, saved);
+    if (row->saved)
+        for (int k = 0; k < c->saves; k++)
+            put(row->saved + k * H + j, saved[k], n);
+    if (phase < c->phases - 1)
+        return;
+    for (int q = 0; q < c->states; q++)
+        put(row->next[q] + j, s[q], n);
+    if (row->y)
+        put(row->y + j, s[0], n);
+}
+
+/* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
+INLINE void forward_phase(const cell *c, point_function *point, int phase, const pyrnn_job *job, const real *packed,
+                          const packed_layout *lay, const forward_row *rows, ptrdiff_t n, const real *ax, ptrdiff_t ax_panel)
+{
+    const int count = c->phase[phase].count, at_once = panels_at_once(count), max_rows = tile_rows(at_once * count);
+    const real *w = packed + lay->r[phase], *bias = packed + lay->bias_h[phase];
+    ptrdiff_t panels = panels_of(job->H), H = job->H, m;
+    row_split split = split_rows(n, max_rows);
+    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += H * m * count * L, bias += m * count * L) {
+        m = min_of(at_once, panels - panel);
+        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
+            const real *a[MAX_ROWS];
+            V ah[MAX_ROWS * MAX_VECS];
+            int height = split_size(&split, tile);
+            for (int r = 0; r < height; r++)
+                a[r] = phase == 0 ? rows[r0 + r].prev[0] : rows[r0 + r].saved + c->phase[phase].source * H;
+            if (m == at_once)
+                product(height, at_once * count, ah, (const V *)bias, a, 1, H, 0, w);
+            else
+                product_any(height, (int)m * count, ah, (const V *)bias, a, 1, H, 0, w);
+            for (ptrdiff_t i = 0; i < m; i++)
+                for (int r = 0; r < height; r++)
+                    forward_point(c, point, phase, job, rows + r0 + r, (panel + i) * L,
+                                  ax + (panel + i) * ax_panel + (r0 + r) * c->gates * L, ah + (r * m + i) * count);
+        }
+    }
+}
+
+/* A thread's part of the work, carved up. */
+typedef struct {
+    forward_row *rows;
+    const real **x;
+    real *ax, *scratch;
+} forward_space;
+
+static size_t forward_space_of(const cell *c, const pyrnn_job *job, char *at, forward_space *space)
+{
+    size_t used = 0, real_size = sizeof(real);
+    size_t panels = (size_t)panels_of(job->H), block = (size_t)job->block, strip = (size_t)job->strip;
+#define PART(bytes) (at ? at + used : NULL); used += ((bytes) + 63) / 64 * 64
+    space->ax = (real *)PART(block * panels * L * c->gates * real_size);
+    space->scratch = (real *)PART(c->phases > 1 ? strip * c->saves * (size_t)job->H * real_size : 0);
+    space->rows = (forward_row *)PART(strip * sizeof(forward_row));
+    space->x = (const real **)PART(block * sizeof(real *));
+#undef PART
+    return used;
+}
+
+/* Beyond a length y is zero; the final state is that of the last step, or the initial one where there is none. */
+static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, const forward_row *row)
+{
+    size_t bytes = sizeof(real) * (size_t)job->H;
+    for (ptrdiff_t t = row->length; t < job->T; t++)
+        memset((real *)job->y + t * job->y_step + row->row * job->y_row, 0, bytes);
+    for (int q = 0; q < c->states; q++) {
+        const real *state0 = job->state0[q] ? (const real *)job->state0[q] + row->row * job->H : zero;
+        const real *last = row->length > 0 ? row->next[q] : state0;
+        real *state = (real *)job->state[q] + row->row * job->H;
+        if (last != state)
+            memcpy(state, last, bytes);
+    }
+}
+
+/* The rows of one strip from their first step to their last. */
+INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job, const forward_space *space, ptrdiff_t n)
+{
+    const real *packed = (const real *)job->packed;
+    const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
+    const real *zero = packed + lay.zero;
+    forward_row *rows = space->rows;
+    const ptrdiff_t in_strip = n;
+    for (ptrdiff_t s = 0; (n = still_active(rows, n, s)) > 0;) {
+        ptrdiff_t pairs = 0, end = s;
+        for (ptrdiff_t m = n; m > 0 && pairs + m <= job->block; m = still_active(rows, m, ++end))
+            for (ptrdiff_t r = 0; r < m; r++)
+                space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
+                                    rows[r].row * job->x_row;
+        project(c, job, packed, space->x, pairs, space->ax);
+        const real *ax = space->ax;
+        for (; s < end; s++) {
+            n = still_active(rows, n, s);
+            for (ptrdiff_t r = 0; r < n; r++)
+                forward_advance(c, job, zero, rows + r, s);
+            forward_phase(c, point, 0, job, packed, &lay, rows, n, ax, pairs * c->gates * L);
+            if (c->phases > 1)
+                forward_phase(c, point, 1, job, packed, &lay, rows, n, ax, pairs * c->gates * L);
+            ax += n * c->gates * L;
+        }
+    }
+    for (ptrdiff_t r = 0; r < in_strip; r++)
+        forward_end(c, job, zero, rows + r);
+}
+
+INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, int thread)
+{
+    forward_space space;
+    forward_space_of(c, job, job->work + (size_t)thread * job->work_thread, &space);
+    ptrdiff_t p = thread; /* dealt out in turn: each thread gets long and short sequences alike, still sorted */
+    while (p < job->B) {
+        ptrdiff_t n = 0;
+        for (; p < job->B && n < job->strip; p += job->threads, n++) {
+            real *scratch = c->phases > 1 ? space.scratch + n * c->saves * job->H : NULL;
+            space.rows[n] = (forward_row){.p = p, .row = job_row(job, p), .length = job_length(job, p), .saved = scratch};
+        }
+        forward_strip(c, point, job, &space, n);
+    }
+}
+
+/* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room beside them;
+ * 64 pairs at least, for a strip of few rows would stream R anew for each; and 6 MB at most over all threads. */
+static void plan_forward(int id, pyrnn_job *job)
+{
+    const cell *c = cells[id];
+    ptrdiff_t pair = panels_of(job->H) * L * c->gates * (ptrdiff_t)sizeof(real);
+    ptrdiff_t most = max_of((6 << 20) / job->threads / pair, 8);
+    ptrdiff_t rows = (job->B + job->threads - 1) / job->threads;
+    ptrdiff_t pairs = job->T > 0 && rows > PTRDIFF_MAX / job->T ? PTRDIFF_MAX : rows * job->T;
+    job->block = min_of(min_of(max_of((ptrdiff_t)(job->l2 / 4) / pair, 64), most), pairs);
+    job->strip = max_of(min_of(rows, job->block), 1);
+    forward_space space;
+    job->work_thread = forward_space_of(c, job, NULL, &space);
+}

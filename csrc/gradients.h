@@ -1,0 +1,124 @@
+/* What follows a block's time loop: the products of its gate gradients with weights (dx), inputs (dW) and states (dR), and their
+ * sums (biases). Tiles are shared out over threads; each is computed by one. */
+
+/* A thread's share of n equal tasks. */
+typedef struct {
+    ptrdiff_t from, to;
+} share;
+
+INLINE share share_of(ptrdiff_t n, int thread, int threads)
+{
+    ptrdiff_t each = n / threads, more = n % threads, extra = min_of(thread, more);
+    ptrdiff_t from = each * thread + extra;
+    return (share){from, from + each + (thread < more)};
+}
+
+/* dx = dG @ W for this thread's pairs. */
+static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs, int thread)
+{
+    packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
+    const real *w = (const real *)job->packed + lay.w;
+    ptrdiff_t panels = panels_of(job->H), I = job->I, m;
+    share mine = share_of(pairs, thread, job->threads);
+    row_split split = split_rows(mine.to - mine.from, tile_rows(panels_at_once(1)));
+    for (ptrdiff_t i0 = 0; i0 < I; i0 += m * L, w += panels * c->gates * L * m * L) {
+        m = min_of(panels_at_once(1), panels_of(I - i0));
+        for (ptrdiff_t tile = 0, r0 = mine.from; tile < split.tiles; r0 += split_size(&split, tile++)) {
+            const real *a[MAX_ROWS];
+            V out[MAX_ROWS * MAX_VECS];
+            int rows = split_size(&split, tile);
+            for (int r = 0; r < rows; r++)
+                a[r] = space->da + (r0 + r) * c->slots * L;
+            product_any(rows, (int)m, out, NULL, a, panels, c->gates * L, pairs * c->slots * L, w);
+            for (int r = 0; r < rows; r++)
+                for (ptrdiff_t v = 0; v < m; v++)
+                    put(space->dx[r0 + r] + i0 + v * L, out[r * m + v], I - i0 - v * L);
+        }
+    }
+}
+
+/* sum[panel][k][gate] += a' dG over the block's pairs, for this thread's tiles; a[pair] has K elements, the gates are the slots
+ * first..first+gates-1. Pairs are taken in runs, so that a panel's gradients stay in the level-1 cache for all k. */
+static void weight_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, const pyrnn_block *b,
+                             ptrdiff_t pairs, int first, int gates, const real *const *a, ptrdiff_t K, real *sum, int thread)
+{
+    enum { RUN = 128 };
+    const int at_once = panels_at_once(gates), most = tile_rows(at_once * gates);
+    ptrdiff_t panels = panels_of(job->H), groups = (panels + at_once - 1) / at_once, step = c->slots * L;
+    row_split split = split_rows(K, most);
+    share mine = share_of(groups * split.tiles, thread, job->threads);
+    for (ptrdiff_t task = mine.from, end; task < mine.to; task = end) {
+        ptrdiff_t group = task / split.tiles, panel = group * at_once, m = min_of(at_once, panels - panel);
+        end = min_of((group + 1) * split.tiles, mine.to);
+        ptrdiff_t run0 = 0;
+        do { /* once at least: sums that nothing is added to must still begin at zero */
+            ptrdiff_t run = min_of(RUN, pairs - run0);
+            const real *da = space->da + (panel * pairs + run0) * step + first * L;
+            for (ptrdiff_t t = task - group * split.tiles; t < end - group * split.tiles; t++) {
+                ptrdiff_t k = t * split.rows + min_of(t, split.more);
+                outer(split_size(&split, t), (int)m, gates, sum + (panel * K + k) * gates * L, K * gates * L,
+                      b->first && run0 == 0, a + run0, k, run, da, step, pairs * step);
+            }
+            run0 += RUN;
+        } while (run0 < pairs);
+    }
+}
+
+static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, const pyrnn_block *b,
+                           ptrdiff_t pairs, int thread)
+{
+    share mine = share_of(panels_of(job->H), thread, job->threads);
+    for (ptrdiff_t panel = mine.from; panel < mine.to; panel++)
+        for (int k = 0; k < c->slots; k++) {
+            real *sum = space->db + (panel * c->slots + k) * L;
+            const real *da = space->da + (panel * pairs * c->slots + k) * L;
+            V acc = b->first ? vset(0) : vloada(sum);
+            for (ptrdiff_t i = 0; i < pairs; i++)
+                acc = acc + vloada(da + i * c->slots * L);
+            vstorea(sum, acc);
+        }
+}
+
+static void products(int id, const pyrnn_job *job, const pyrnn_block *b, int thread)
+{
+    const cell *c = cells[id];
+    backward_space space;
+    backward_space_of(c, job, job->work, &space);
+    ptrdiff_t pairs = block_pairs(job, b);
+    if (job->dx)
+        input_gradients(c, job, &space, pairs, thread);
+    weight_gradients(c, job, &space, b, pairs, 0, c->gates, space.x, job->I, space.dw, thread);
+    for (int i = 0; i < c->phases; i++)
+        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h[i], job->H, space.dr[i],
+                         thread);
+    if (job->db_ih || job->db_hh)
+        bias_gradients(c, job, &space, b, pairs, thread);
+}
+
+/* out[block[slot]*H + unit] = sum[panel][first + slot][lane] */
+static void unpack_bias(const cell *c, int first, int count, const int *block, ptrdiff_t H, const real *sum, real *out)
+{
+    for (ptrdiff_t j0 = 0; j0 < H && out; j0 += L, sum += c->slots * L)
+        for (int k = 0; k < count; k++)
+            memcpy(out + block[k] * H + j0, sum + (first + k) * L, sizeof(real) * (size_t)min_of(L, H - j0));
+}
+
+/* After the last block: sums into the caller's layout, and zeros into dx beyond the lengths. */
+static void finish(int id, const pyrnn_job *job, int thread)
+{
+    const cell *c = cells[id];
+    backward_space space;
+    backward_space_of(c, job, job->work, &space);
+    unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
+    for (int i = 0; i < c->phases; i++)
+        unpack_columns(c->phase[i].count, c->block_h + c->phase[i].first, job->H, job->H, space.dr[i], job->dw_hh, thread,
+                       job->threads);
+    if (thread == 0) {
+        unpack_bias(c, 0, c->gates, c->block_x, job->H, space.db, job->db_ih);
+        for (int i = 0; i < c->phases; i++)
+            unpack_bias(c, c->phase[i].first, c->phase[i].count, c->block_h + c->phase[i].first, job->H, space.db, job->db_hh);
+    }
+    for (ptrdiff_t p = thread; p < job->B && job->dx; p += job->threads)
+        for (ptrdiff_t t = job_length(job, p); t < job->T; t++)
+            memset((real *)job->dx + t * job->dx_step + job_row(job, p) * job->dx_row, 0, sizeof(real) * (size_t)job->I);
+}

@@ -1,0 +1,56 @@
+/* The translation unit of the kernels, compiled once for each instruction set and dtype (CMakeLists.txt). It turns the list of
+ * cells into functions and exports one table. */
+#include <string.h>
+
+#include "kernels.h"
+#include "vec.h"
+
+#include "cell.h"
+
+#include "cells/gru.h"
+#include "cells/gru_before.h"
+#include "cells/lstm.h"
+#include "cells/rnn_relu.h"
+#include "cells/rnn_tanh.h"
+
+static const cell *const cells[] = {
+#define CELL(name, ...) &name,
+#include "cells.def"
+#undef CELL
+};
+
+#include "gemm.h"
+#include "packing.h"
+
+#include "forward.h"
+
+#include "backward.h"
+
+#include "gradients.h"
+
+/* The list says in numbers what the cell file says in formulas. */
+#define CELL(name, gates_, states_, saves_)                                                                            \
+    static void name##_forward(const pyrnn_job *job, int thread) { forward(&name, name##_point, job, thread); }        \
+    static void name##_backward(const pyrnn_job *job, const pyrnn_block *block, int thread)                            \
+    {                                                                                                                  \
+        backward(&name, name##_back, job, block, thread);                                                              \
+    }
+#include "cells.def"
+#undef CELL
+
+extern const pyrnn_kernels PYRNN_TABLE;
+const pyrnn_kernels PYRNN_TABLE = {
+    .lanes = L,
+    .cells =
+        {
+#define CELL(name, ...) {name##_forward, name##_backward},
+#include "cells.def"
+#undef CELL
+        },
+    .packed_size = packed_size,
+    .pack = pack,
+    .plan_forward = plan_forward,
+    .plan_backward = plan_backward,
+    .products = products,
+    .finish = finish,
+};

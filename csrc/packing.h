@@ -1,0 +1,128 @@
+/* The layouts that the kernels read, written from PyTorch's (G*H, K) matrices. A panel is L units; units beyond H are zeros,
+ * so that tails cost the products nothing. Offsets count reals from behind the header.
+ *
+ * Forward:   zero [Hp]                                    a row of zeros: the state of a row that has none
+ *            bias_x [panel][G][L], then per phase bias_h [panel][count][L]
+ *            W [group][k < I][panel of group][G][L], then per phase R [group][k < H][panel of group][count][L]
+ * Backward:  zero [Hp]
+ *            per phase R' [group of H][panel][count][L (k)][lane of group], then W' [group of I][panel][G][L (k)][lane of group]
+ *
+ * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. */
+
+INLINE ptrdiff_t panels_of(ptrdiff_t n) { return (n + L - 1) / L; }
+
+INLINE ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+INLINE ptrdiff_t max_of(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+
+typedef struct {
+    ptrdiff_t zero, bias_x, bias_h[MAX_PHASES], w, r[MAX_PHASES]; /* where each part begins */
+    ptrdiff_t size;                                              /* reals in all */
+} packed_layout;
+
+static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
+{
+    ptrdiff_t Hp = panels_of(H) * L, at = Hp;
+    packed_layout lay = {.zero = 0};
+    if (use == PYRNN_FORWARD) {
+        lay.bias_x = at, at += Hp * c->gates;
+        for (int i = 0; i < c->phases; i++)
+            lay.bias_h[i] = at, at += Hp * c->phase[i].count;
+        lay.w = at, at += I * Hp * c->gates;
+        for (int i = 0; i < c->phases; i++)
+            lay.r[i] = at, at += H * Hp * c->phase[i].count;
+    } else {
+        for (int i = 0; i < c->phases; i++)
+            lay.r[i] = at, at += Hp * Hp * c->phase[i].count;
+        lay.w = at, at += panels_of(I) * L * Hp * c->gates;
+    }
+    lay.size = at;
+    return lay;
+}
+
+/* Vectors over units: out[panel][slot][lane] = bias[block[slot]*H + unit]. */
+static void pack_bias(int gates, const int *block, ptrdiff_t H, const real *bias, real *out)
+{
+    for (ptrdiff_t j0 = 0; j0 < H; j0 += L)
+        for (int g = 0; g < gates; g++, out += L)
+            for (ptrdiff_t l = 0; l < L; l++)
+                out[l] = bias && j0 + l < H ? bias[block[g] * H + j0 + l] : 0;
+}
+
+/* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. A transposition, done in
+ * squares of L so that each line of w is read once. */
+static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, real *out)
+{
+    ptrdiff_t panels = panels_of(H);
+    for (ptrdiff_t panel = 0; panel < panels; panel += panels_at_once(gates)) {
+        ptrdiff_t m = min_of(panels_at_once(gates), panels - panel), step = m * gates * L;
+        for (ptrdiff_t v = 0; v < m * gates; v++) {
+            ptrdiff_t j0 = (panel + v / gates) * L, n = min_of(L, H - j0);
+            const real *from = w + (block[v % gates] * H + j0) * K;
+            for (ptrdiff_t k0 = 0; k0 < K; k0 += L)
+                for (ptrdiff_t l = 0; l < L; l++)
+                    for (ptrdiff_t k = k0; k < min_of(k0 + L, K); k++)
+                        out[k * step + v * L + l] = l < n ? from[l * K + k] : 0;
+        }
+        out += K * step;
+    }
+}
+
+/* Matrices for `product` over gates: out[group][panel][gate][unit][lane] = w[block[gate]*H + unit][lane]. */
+static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, real *out)
+{
+    ptrdiff_t panels = panels_of(H), width;
+    for (ptrdiff_t k0 = 0; k0 < K; k0 += width) {
+        width = min_of(panels_at_once(1), panels_of(K - k0)) * L;
+        ptrdiff_t n = min_of(width, K - k0);
+        for (ptrdiff_t panel = 0; panel < panels; panel++)
+            for (int g = 0; g < gates; g++)
+                for (ptrdiff_t j = panel * L; j < (panel + 1) * L; j++, out += width) {
+                    ptrdiff_t filled = j < H ? n : 0;
+                    for (ptrdiff_t k = 0; k < filled; k++)
+                        out[k] = w[(block[g] * H + j) * K + k0 + k];
+                    for (ptrdiff_t k = filled; k < width; k++)
+                        out[k] = 0;
+                }
+    }
+}
+
+static void pack(int id, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh, const void *b_ih,
+                 const void *b_hh, void *packed)
+{
+    const cell *c = cells[id];
+    packed_layout lay = layout_of(c, use, I, H);
+    real *out = packed;
+    memset(out + lay.zero, 0, sizeof(real) * (size_t)(panels_of(H) * L));
+    if (use == PYRNN_FORWARD) {
+        pack_bias(c->gates, c->block_x, H, b_ih, out + lay.bias_x);
+        pack_columns(c->gates, c->block_x, I, H, w_ih, out + lay.w);
+    } else
+        pack_rows(c->gates, c->block_x, I, H, w_ih, out + lay.w);
+    for (int i = 0; i < c->phases; i++) {
+        const int *block = c->block_h + c->phase[i].first, count = c->phase[i].count;
+        if (use == PYRNN_FORWARD) {
+            pack_bias(count, block, H, b_hh, out + lay.bias_h[i]);
+            pack_columns(count, block, H, H, w_hh, out + lay.r[i]);
+        } else
+            pack_rows(count, block, H, H, w_hh, out + lay.r[i]);
+    }
+}
+
+static size_t packed_size(int id, int use, ptrdiff_t I, ptrdiff_t H)
+{
+    return sizeof(real) * (size_t)layout_of(cells[id], use, I, H).size;
+}
+
+/* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for panels of this thread. */
+static void unpack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w, int thread,
+                           int threads)
+{
+    for (ptrdiff_t panel = thread; panel < panels_of(H); panel += threads) {
+        ptrdiff_t n = min_of(L, H - panel * L);
+        for (int g = 0; g < gates; g++)
+            for (ptrdiff_t k0 = 0; k0 < K; k0 += L)
+                for (ptrdiff_t l = 0; l < n; l++)
+                    for (ptrdiff_t k = k0; k < min_of(k0 + L, K); k++)
+                        w[(block[g] * H + panel * L + l) * K + k] = from[((panel * K + k) * gates + g) * L + l];
+    }
+}

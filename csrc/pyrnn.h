@@ -1,0 +1,195 @@
+/*
+ * pyrnn: fused recurrent layers on the CPU, forward and back-propagation through time.
+ *
+ * One call runs one direction of one layer over a batch of sequences. The library allocates nothing, keeps nothing
+ * between calls and knows no Python: the caller owns every buffer and asks for its size first.
+ *
+ *     pyrnn_packed_size, pyrnn_pack      weights, once per weight value and use
+ *     pyrnn_forward_work, pyrnn_forward  outputs and final state; with `saved`, all that backward needs
+ *     pyrnn_backward_work, pyrnn_backward  gradients of input, weights, biases and initial state
+ *
+ * Dimensions:  T steps, B sequences (rows), I inputs, H units, G gates, S states, K saved values per unit.
+ * Arrays are described as [slowest]...[fastest]; strides count elements, not bytes. Elements are float or double as the
+ * layer's dtype says; void * keeps one entry for both. Every function returns PYRNN_OK or the reason why it did nothing.
+ *
+ * Threads: calls may run at once as long as they share no buffer that one of them writes.
+ */
+#ifndef PYRNN_H
+#define PYRNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32) && defined(PYRNN_SHARED)
+#define PYRNN_API __declspec(dllexport)
+#elif defined(__GNUC__)
+#define PYRNN_API __attribute__((visibility("default")))
+#else
+#define PYRNN_API
+#endif
+
+#define PYRNN_VERSION "0.1.0"
+#define PYRNN_MAX_STATES 2 /* S of the cell with the most states */
+
+typedef enum {
+    PYRNN_OK = 0,
+    PYRNN_BAD_CELL,      /* not one of pyrnn_cell */
+    PYRNN_BAD_DTYPE,     /* neither PYRNN_F32 nor PYRNN_F64 */
+    PYRNN_BAD_DIMS,      /* a dimension is negative, or I or H is zero */
+    PYRNN_TOO_LARGE,     /* a size does not fit ptrdiff_t */
+    PYRNN_BAD_LENGTHS,   /* a length is negative or above T */
+    PYRNN_BAD_THREADS,   /* fewer than one thread */
+    PYRNN_BAD_POINTER,   /* a required pointer is NULL, or packed or work is not aligned to 64 bytes */
+    PYRNN_BAD_PACKED,    /* packed was not written by pyrnn_pack for this use */
+    PYRNN_BAD_ISA,       /* no such instruction set, or this CPU lacks it */
+} pyrnn_status;
+
+typedef enum { PYRNN_F32 = 32, PYRNN_F64 = 64 } pyrnn_dtype;
+
+/* The cells, by the names of cells.def: PYRNN_lstm, PYRNN_gru, ... */
+typedef enum {
+#define CELL(name, ...) PYRNN_##name,
+#include "cells.def"
+#undef CELL
+    PYRNN_CELLS /* how many */
+} pyrnn_cell;
+
+typedef enum {
+    PYRNN_FORWARD,  /* pyrnn_forward reads it */
+    PYRNN_BACKWARD, /* pyrnn_backward reads it */
+} pyrnn_use;
+
+typedef struct {
+    const char *name; /* as in cells.def */
+    int gates;        /* G: blocks of H rows in w_ih and w_hh */
+    int states;       /* S: 2 for the LSTM (h, c), else 1 (h) */
+    int saves;        /* K: values per unit, row and step that training keeps besides the states */
+} pyrnn_cell_info;
+
+PYRNN_API const char *pyrnn_message(int status);                         /* one English sentence, static */
+PYRNN_API pyrnn_status pyrnn_describe(int cell, pyrnn_cell_info *info);
+
+/* ---- Instruction sets -------------------------------------------------------------------------------------------
+ * Built ones are numbered from 0, best first. pyrnn_pack packs for the selected one (at start: the best that this CPU
+ * has) and the other calls follow what they are given, so selecting another later never makes packed weights wrong. */
+PYRNN_API int pyrnn_isa_count(void);
+PYRNN_API const char *pyrnn_isa_name(int isa);   /* NULL beyond the last */
+PYRNN_API int pyrnn_isa_available(int isa);      /* 1 when this CPU has it */
+PYRNN_API int pyrnn_isa_lanes(int isa, int dtype); /* numbers per vector register */
+PYRNN_API int pyrnn_isa_selected(void);
+PYRNN_API pyrnn_status pyrnn_isa_select(int isa);
+
+/* ---- Threads ----------------------------------------------------------------------------------------------------
+ * 1 when calls may use more than the caller's thread: the library was built with OpenMP, and this is no forked child. (OpenMP
+ * runtimes hang in the child of a process that has used them, so a forked child runs on one thread.) */
+PYRNN_API int pyrnn_threads_possible(void);
+
+/* ---- Weights ---------------------------------------------------------------------------------------------------- */
+typedef struct {
+    int cell;                /* pyrnn_cell */
+    int dtype;               /* pyrnn_dtype */
+    ptrdiff_t inputs, units; /* I and H, both >= 1 (I is a macro of complex.h) */
+} pyrnn_layer;
+
+/* Bytes that `packed` must hold. */
+PYRNN_API pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes);
+
+/*
+ * Weights in PyTorch's layout (gate order i f g o and r z n) to the layout that the kernels read.
+ *
+ *   w_ih    [G*H][I]   in
+ *   w_hh    [G*H][H]   in
+ *   b_ih    [G*H]      in, NULL for zeros
+ *   b_hh    [G*H]      in, NULL for zeros
+ *   packed  [bytes]    out, aligned to 64 bytes; a snapshot: later changes of the weights do not reach it. It may be
+ *                      copied to another address of the same alignment, but not to another machine.
+ */
+PYRNN_API pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
+                                  const void *b_ih, const void *b_hh, void *packed);
+
+/* ---- Sequences --------------------------------------------------------------------------------------------------
+ * What forward and backward of one sequence call share; backward wants the very values that forward was given.
+ *
+ *   x        [T][B][I]  element (t, b, i) at x[t*x_step + b*x_row + i]; strides of any sign and size
+ *   lengths  [B]        NULL: every row has T steps. Row b takes part in steps 0..lengths[b]-1; reversed, it starts at
+ *                       step lengths[b]-1. Beyond them x is not read, and y and dx are zero.
+ *   reset    [T][B]     NULL: none. Non-zero at (t, b) marks the first step of an episode: no state and no gradient
+ *                       passes between the steps t-1 and t, in either direction. Forward, (0, b) also cuts off the
+ *                       initial state; reversed it does nothing.
+ *   state0   [S] of [B][H]  the states before the first step (h, then the cell's others), each NULL for zeros
+ */
+typedef struct {
+    ptrdiff_t T, B; /* >= 0 */
+    int reverse;    /* 0: from step 0 on. 1: from the last step back; y[t] still belongs to x[t] */
+    int threads;    /* >= 1: the most that may be used. Results do not depend on it, bit for bit */
+    const void *x;
+    ptrdiff_t x_step, x_row;
+    const int64_t *lengths;
+    const uint8_t *reset;
+    ptrdiff_t reset_step, reset_row;
+    const void *state0[PYRNN_MAX_STATES];
+} pyrnn_sequence;
+
+/*
+ * Buffers of pyrnn_forward.
+ *
+ *   packed  in       pyrnn_pack(..., PYRNN_FORWARD, ...); says cell, dtype, I, H and instruction set
+ *   y       out      [T][B][H]  h after each step, element (t, b, j) at y[t*y_step + b*y_row + j]; the strides must give
+ *                    every row of H elements a place of its own. Overlaps no input.
+ *   state   out      [S] of [B][H]  the states after the last step; each may be its state0 itself, else they overlap nothing
+ *   saved   out      NULL for inference; else pyrnn_saved_size bytes, for pyrnn_backward. y may then change freely.
+ *   work    scratch  pyrnn_forward_work bytes, aligned to 64; NULL when that is 0
+ */
+typedef struct {
+    const void *packed;
+    void *y;
+    ptrdiff_t y_step, y_row;
+    void *state[PYRNN_MAX_STATES];
+    void *saved;
+    void *work;
+} pyrnn_outputs;
+
+PYRNN_API pyrnn_status pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes);
+PYRNN_API pyrnn_status pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes);
+PYRNN_API pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out);
+
+/*
+ * Buffers of pyrnn_backward: gradients of  sum(y * dy) + sum(state * dstate).
+ *
+ *   packed   in       pyrnn_pack(..., PYRNN_BACKWARD, ...) of the weights that forward used
+ *   saved    in       written by pyrnn_forward; left as it was, so backward may run again
+ *   dy       in       [T][B][H]  strided as y was; not read beyond a length
+ *   dstate   in       [S] of [B][H]  each NULL for zeros
+ *   dx       out      [T][B][I]  strided, NULL when not wanted
+ *   dstate0  out      [S] of [B][H]  each NULL when not wanted; overlap nothing
+ *   dw_ih    out      [G*H][I]
+ *   dw_hh    out      [G*H][H]
+ *   db_ih    out      [G*H], NULL when not wanted
+ *   db_hh    out      [G*H], NULL when not wanted
+ *   work     scratch  pyrnn_backward_work bytes, aligned to 64
+ */
+typedef struct {
+    const void *packed;
+    const void *saved;
+    const void *dy;
+    ptrdiff_t dy_step, dy_row;
+    const void *dstate[PYRNN_MAX_STATES];
+    void *dx;
+    ptrdiff_t dx_step, dx_row;
+    void *dstate0[PYRNN_MAX_STATES];
+    void *dw_ih, *dw_hh, *db_ih, *db_hh;
+    void *work;
+} pyrnn_gradients;
+
+PYRNN_API pyrnn_status pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes);
+PYRNN_API pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

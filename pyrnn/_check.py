@@ -1,0 +1,141 @@
+"""What a sequence call accepts: every ValueError and TypeError about an argument, each naming it and quoting what it got."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._parameters import as_real
+
+
+def strided(value: ArrayLike, dtype: np.dtype[Any], name: str, shape: Sequence[int | None]) -> NDArray[Any]:
+    """Read an array of `dtype` and `shape` (None: any size) whose last axis is contiguous.
+
+    Copied only if the kernels could not walk over it: any stride in time and batch is kept.
+
+    Raises
+    ------
+    TypeError
+        `value` does not hold real numbers.
+    ValueError
+        It has another shape.
+    """
+    array = as_real(value, dtype, name)
+    if array.ndim != len(shape) or any(
+        n is not None and n != m for n, m in zip(shape, array.shape, strict=True)
+    ):
+        wanted = ", ".join("*" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
+    if not array.flags.aligned or any(step % array.itemsize for step in array.strides):
+        return array.copy()
+    return (
+        array if array.shape[-1] == 1 or array.strides[-1] == array.itemsize else np.ascontiguousarray(array)
+    )
+
+
+def contiguous(
+    value: ArrayLike, dtype: np.dtype[Any], name: str, shape: Sequence[int | None]
+) -> NDArray[Any]:
+    """`strided`, and C-contiguous."""
+    return np.ascontiguousarray(strided(value, dtype, name, shape))
+
+
+def lengths(value: ArrayLike | None, T: int, B: int) -> NDArray[np.int64] | None:
+    """Read `lengths`: None, or B integers of 0 to T.
+
+    Raises
+    ------
+    TypeError
+        They are not integers.
+    ValueError
+        There are not B of them, or one is out of range.
+    """
+    if value is None:
+        return None
+    array = _array(value, "lengths")
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
+    if array.shape != (B,):
+        raise ValueError(f"lengths must have shape ({B},), got {array.shape}")
+    if B and not (0 <= array.min() and array.max() <= T):
+        raise ValueError(f"lengths must lie between 0 and {T}, got {array.min()} to {array.max()}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def reset(value: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Read `reset`: None, or booleans of the given shape.
+
+    Raises
+    ------
+    TypeError
+        It is not an array of bool.
+    ValueError
+        It has another shape.
+    """
+    if value is None:
+        return None
+    array = _array(value, "reset")
+    if array.dtype != np.bool_:
+        raise TypeError(f"reset must be an array of bool, got dtype {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"reset must have shape {shape}, got {array.shape}")
+    return array
+
+
+def flag(value: object, name: str) -> bool:
+    """Read a bool argument.
+
+    Raises
+    ------
+    TypeError
+        `value` is no bool: a truth value in disguise is most often an argument in the wrong place.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _array(value: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # a ragged nest of sequences
+        raise ValueError(f"{name} must be array_like: {error}") from error
+    except Exception as error:  # whatever a foreign __array__ raises
+        raise TypeError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
+
+
+def fraction(value: object, name: str) -> float:
+    """Read a number between 0 and 1.
+
+    Raises
+    ------
+    TypeError
+        `value` is not a real number.
+    ValueError
+        It is out of range or NaN.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+    return float(value)
+
+
+def choice(value: object, choices: Sequence[str], name: str) -> str:
+    """Read one of several names.
+
+    Raises
+    ------
+    TypeError
+        `value` is no str.
+    ValueError
+        It is none of `choices`.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return value

@@ -1,0 +1,64 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+States = tuple[Array, ...] | None
+
+VERSION: str
+COMPILER: str
+FORWARD: int
+BACKWARD: int
+
+def cells() -> dict[str, tuple[int, int, int, int]]: ...
+def isas() -> dict[str, bool]: ...
+def isa() -> str: ...
+def select_isa(number: int) -> None: ...
+def lanes(number: int, dtype: np.dtype[Any]) -> int: ...
+def threads_possible() -> bool: ...
+def pack(cell: int, use: int, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None) -> Array: ...
+def saved_size(cell: int, dtype: np.dtype[Any], I: int, H: int, T: int, B: int) -> int: ...
+def forward(
+    packed: Array,
+    x: Array,
+    state0: States,
+    lengths: Array | None,
+    reset: Array | None,
+    reverse: bool,
+    y: Array,
+    state: States,
+    saved: Array | None,
+    threads: int,
+) -> None: ...
+def backward(
+    packed: Array,
+    x: Array,
+    state0: States,
+    lengths: Array | None,
+    reset: Array | None,
+    reverse: bool,
+    saved: Array,
+    dy: Array,
+    dstate: States,
+    dx: Array | None,
+    dstate0: States,
+    dw_ih: Array,
+    dw_hh: Array,
+    db_ih: Array | None,
+    db_hh: Array | None,
+    threads: int,
+) -> None: ...
+
+class Stream:
+    def __init__(
+        self,
+        packed: list[Array],
+        inputs: int,
+        units: int,
+        states: list[tuple[Array, ...]],
+        read: Callable[[Any], Array],
+        threads: int,
+    ) -> None: ...
+    def __call__(self, x: Any) -> Array: ...

@@ -1,0 +1,226 @@
+"""The parameters of a layer: one flat buffer, named read-only views, and a count of the writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+def as_float_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
+    """Read a `dtype` argument: float32 or float64 in native byte order.
+
+    Raises
+    ------
+    TypeError
+        `dtype` is None or names no NumPy dtype.
+    ValueError
+        It names another dtype.
+    """
+    try:
+        found = np.dtype(dtype) if dtype is not None else None
+    except TypeError:
+        found = None
+    if found is None:
+        raise TypeError(f"{name} must be float32 or float64, got {dtype!r}")
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"{name} must be float32 or float64, got {found}")
+    return found
+
+
+def as_real(value: ArrayLike, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Convert `value` to an array of `dtype`, without a copy when it is one already.
+
+    Raises
+    ------
+    TypeError
+        `value` is no array of real numbers: complex, object, string, date, ...
+    ValueError
+        `value` is a ragged nest of sequences.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
+    except Exception as error:  # whatever a foreign __array__ raises, e.g. a tensor that requires grad
+        raise TypeError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array.astype(dtype, copy=False)
+
+
+class Parameters(Mapping[str, NDArray[Any]]):
+    """Named arrays of one dtype in one flat buffer, which can be written only through this mapping.
+
+    Layers keep their weights packed for the kernels. A pack is valid for one `version`, so
+    every write has to be seen: ``params[name]`` is a live view that NumPy refuses to make writeable,
+    ``params[name] = value`` and ``params.update(...)`` copy in and count the write.
+    ``params[name] += 1`` and ``params[name][0] = 1`` therefore raise; write
+    ``params[name] = params[name] + 1`` instead. Two objects are equal only if they are the same one.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Names and shapes, in the order of the buffer. May be empty.
+    dtype : float32 or float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        `dtype` is neither float32 nor float64.
+
+    Notes
+    -----
+    Every array starts at a multiple of 64 bytes; the gaps are zeros. Pickling and copying keep the values
+    and give an independent object.
+    """
+
+    __slots__ = ("_flat", "_frozen", "_names", "_shapes", "_spans", "_version")
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike) -> None:
+        kind = as_float_dtype(dtype)
+        line = ALIGNMENT // kind.itemsize
+        self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self._spans: dict[str, slice] = {}
+        end = 0
+        for name, shape in self._shapes.items():
+            size = int(np.prod(shape, dtype=np.intp))
+            self._spans[name] = slice(end, end + size)
+            end += -(-size // line) * line
+        self._flat = _aligned_zeros(max(end, line), kind)  # a memoryview of nothing would be refused below
+        # setflags(write=True) asks the memoryview in the end, and that stays read-only.
+        self._frozen = np.frombuffer(self._flat.data.toreadonly(), kind)
+        self._names = {n: self._frozen[span].reshape(self._shapes[n]) for n, span in self._spans.items()}
+        self._version = 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of every array."""
+        return self._flat.dtype
+
+    @property
+    def size(self) -> int:
+        """How many numbers the arrays hold together, gaps not counted."""
+        return sum(span.stop - span.start for span in self._spans.values())
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every write."""
+        return self._version
+
+    @property
+    def flat(self) -> NDArray[Any]:
+        """Read-only live view of the whole buffer: the arrays in order, with zeros in the gaps."""
+        return self._frozen
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        try:
+            return self._names[name]
+        except KeyError:
+            raise KeyError(f"no parameter {name!r}; there are {', '.join(self._names) or 'none'}") from None
+
+    def __setitem__(self, name: str, value: ArrayLike) -> None:
+        self[name]  # KeyError for a name that is not there
+        array = self._convert(name, value)
+        with self._write() as flat:
+            np.copyto(flat[self._spans[name]].reshape(array.shape), array)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __eq__(self, other: object) -> bool:  # Mapping's would compare arrays, which have no truth value
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"Parameters({self._shapes}, {self.dtype.name!r})"
+
+    def update(self, values: Mapping[str, ArrayLike]) -> None:
+        """Write several parameters: all of them, or none if anything is wrong.
+
+        Parameters
+        ----------
+        values : mapping of str to array_like
+            Names that exist, each with a value of exactly its shape, real and castable to `dtype`.
+
+        Raises
+        ------
+        TypeError
+            `values` is no mapping, or holds something that is not an array of real numbers.
+        ValueError
+            A name is unknown or a shape is wrong. The message lists everything that is.
+        """
+        self._assign(values, "values", complete=False)
+
+    def copy(self) -> dict[str, NDArray[Any]]:
+        """Return a dict of independent, writeable copies of the arrays."""
+        return {name: array.copy() for name, array in self._names.items()}
+
+    def _assign(self, values: Mapping[str, ArrayLike], argument: str, *, complete: bool) -> None:
+        """Write `values`, which `complete` obliges to name every parameter; or raise, and write nothing."""
+        if not isinstance(values, Mapping):
+            raise TypeError(f"{argument} must be a mapping of names to arrays, got {type(values).__name__}")
+        errors: list[Exception] = []
+        missing = [name for name in self if name not in values] if complete else []
+        unexpected = [name for name in values if name not in self]
+        if missing:
+            errors.append(ValueError(f"missing {', '.join(map(repr, missing))}"))
+        if unexpected:
+            errors.append(ValueError(f"unexpected {', '.join(map(repr, unexpected))}"))
+        arrays: dict[str, NDArray[Any]] = {}
+        for name in self:
+            if name in values:
+                try:
+                    arrays[name] = self._convert(name, values[name])
+                except (TypeError, ValueError) as error:
+                    errors.append(error)
+        if errors:
+            kind = TypeError if all(isinstance(error, TypeError) for error in errors) else ValueError
+            raise kind(f"{argument} does not fit: " + "; ".join(map(str, errors)))
+        with self._write() as flat:
+            for name, array in arrays.items():
+                np.copyto(flat[self._spans[name]].reshape(array.shape), array)
+
+    def _convert(self, name: str, value: ArrayLike) -> NDArray[Any]:
+        array = as_real(value, self.dtype, name)
+        if array.shape != self._shapes[name]:
+            raise ValueError(f"{name} must have shape {self._shapes[name]}, got {array.shape}")
+        # Values may be views of this very buffer, e.g. when two parameters are swapped.
+        return array.copy() if np.may_share_memory(array, self._flat) else array
+
+    @contextmanager
+    def _write(self) -> Iterator[NDArray[Any]]:
+        """Yield the writeable flat buffer, for optimizers; not to be kept beyond the with block.
+
+        The version grows on entry, so that a pack made before is stale while the block runs, and again on
+        exit, so that one made meanwhile is stale afterwards.
+        """
+        self._version += 1
+        try:
+            yield self._flat
+        finally:
+            self._version += 1
+
+    def __getstate__(self) -> tuple[dict[str, tuple[int, ...]], str, dict[str, NDArray[Any]]]:
+        return self._shapes, self.dtype.name, self.copy()
+
+    def __setstate__(self, state: tuple[dict[str, tuple[int, ...]], str, dict[str, NDArray[Any]]]) -> None:
+        shapes, dtype, arrays = state
+        Parameters.__init__(self, shapes, dtype)
+        self._assign(arrays, "state", complete=True)
+
+
+def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros whose first element lies at a multiple of ALIGNMENT bytes."""
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size * dtype.itemsize].view(dtype)

@@ -1,0 +1,371 @@
+"""Stacks of recurrent layers that own their weights: all of LSTM, GRU and RNN but their formulas' names.
+
+The weights are packed for the kernels on the first call and stay packed. A stale pack is impossible: `params` hands out read-only
+views, every write goes through it and is counted, and a pack is used only for the count it was made at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _check, _core, functional
+from ._layer import Gradients, Layer, as_size
+from ._parameters import as_real
+from ._random import as_generator
+from .stream import Stream
+
+Array = NDArray[Any]
+State = Any  # an array, or a tuple (h, c)
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class Call(NamedTuple):
+    """The checked arguments of one call, time-major and batched."""
+
+    x: Array  # (T, B, I)
+    states: tuple[Array | None, ...] | None  # S arrays (slots, B, H), None for zeros
+    lengths: NDArray[np.int64] | None
+    reset: NDArray[np.bool_] | None
+    batched: bool
+
+
+class Recurrent(Layer):
+    """What LSTM, GRU and RNN share; see them."""
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        dtype: DTypeLike,
+        rng: int | np.random.Generator | None,
+    ) -> None:
+        self._cell = functional.REGISTRY[cell]
+        self.input_size = as_size(input_size, "input_size")
+        self.hidden_size = as_size(hidden_size, "hidden_size")
+        self.num_layers = as_size(num_layers, "num_layers")
+        self.bias = _check.flag(bias, "bias")
+        self.batch_first = _check.flag(batch_first, "batch_first")
+        self.bidirectional = _check.flag(bidirectional, "bidirectional")
+        self.dropout = _check.fraction(dropout, "dropout")
+        self._generator = as_generator(rng)
+        rows, shapes = self._cell.gates * self.hidden_size, {}
+        for slot in range(self.num_layers * self.directions):
+            inputs = self.input_size if slot < self.directions else self.directions * self.hidden_size
+            sizes = ((rows, inputs), (rows, self.hidden_size), (rows,), (rows,))
+            shapes.update(
+                {n: s for n, s in zip(self._names(slot), sizes, strict=True) if bias or len(s) == 2}
+            )
+        super().__init__(shapes, dtype)
+        bound = self.hidden_size**-0.5
+        self.params.update({name: self._generator.uniform(-bound, bound, s) for name, s in shapes.items()})
+
+    @property
+    def directions(self) -> int:
+        """2 for a bidirectional layer, else 1."""
+        return 2 if self.bidirectional else 1
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: State = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+    ) -> tuple[Array, State]:
+        """Run the layer over a batch of sequences; without dropout.
+
+        Parameters
+        ----------
+        x : array_like, shape (T, B, I); (B, T, I) if `batch_first`; or (T, I)
+            Inputs, cast to the layer's dtype; any strides in time and batch.
+        state : ndarray, shape (L*D, B, H), optional
+            State before the first step, index layer*D + direction; zeros by default. For the LSTM, a tuple (h, c).
+        lengths : array_like of int, shape (B,), optional
+            Steps of each sequence, 0 to T, in any order. Beyond them x is not read and y is zero; the reverse direction
+            starts at the last valid step.
+        reset : array_like of bool, shape (T, B); (B, T) if `batch_first`; or (T,), optional
+            True at the first step of an episode: no state passes between it and the step before it, in either
+            direction.
+
+        Returns
+        -------
+        y : ndarray, shape (T, B, D*H), or as x
+            h of the last layer after each step; forward direction first.
+        state : ndarray, shape (L*D, B, H), or tuple of two for the LSTM
+            After the last step of each sequence; the initial one where there is none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong type, shape or value; the message names it.
+        """
+        call = self._read(x, state, lengths, reset)
+        y, final = self._output(call), []
+        x, packed = call.x, self._packs(_core.FORWARD)
+        for layer in range(self.num_layers):
+            into = y if layer == self.num_layers - 1 else self._between(call)
+            for slot in self._slots(layer):
+                part = self._part(into, slot)
+                final.append(
+                    functional.infer(
+                        self._cell, packed[slot], self.hidden_size, self._sequence(call, x, slot), part
+                    )[1]
+                )
+            x = into
+        return self._return(call, y), self._state_out(call, final)
+
+    def vjp(
+        self,
+        x: ArrayLike,
+        state: State = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        rng: int | np.random.Generator | None = None,
+    ) -> tuple[tuple[Array, State], Callable[..., tuple[Array, State, Gradients]]]:
+        """Run the layer, with dropout between its layers, and return the way back.
+
+        Parameters
+        ----------
+        x, state, lengths, reset
+            As in a call. Not copied where they fit as they are: leave them unchanged until `pull` has been called.
+        rng : None, int or numpy.random.Generator
+            Source of the dropout masks; None goes on with the generator that the layer was made with.
+
+        Returns
+        -------
+        (y, state) : tuple
+            As a call returns them.
+        pull : callable
+            ``pull(dy, dstate=None) -> dx, dstate0, grads``: from the gradients of a scalar with respect to y and the final
+            state (None, or a None in the LSTM's tuple, for zeros) to those with respect to x (zero beyond the lengths),
+            the initial state, and the parameters, ``{name: array}`` with the keys of `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong type, shape or value; the message names it.
+
+        References
+        ----------
+        Back-propagation through time: Werbos 1990. Dropout between layers: Zaremba et al. 2014, arXiv:1409.2329.
+        """
+        call = self._read(x, state, lengths, reset)
+        generator = self._generator if rng is None else as_generator(rng)
+        y, final, pulls, masks = self._output(call), [], [], []
+        x, packed, back = call.x, self._packs(_core.FORWARD), self._packs(_core.BACKWARD)
+        for layer in range(self.num_layers):
+            into = y if layer == self.num_layers - 1 else self._between(call)
+            for slot in self._slots(layer):
+                seq = self._sequence(call, x, slot)
+                part = self._part(into, slot)
+                _, last, pull = functional.train(
+                    self._cell, packed[slot], back[slot], self.hidden_size, seq, part
+                )
+                final.append(last)
+                pulls.append(pull)
+            if layer < self.num_layers - 1:
+                masks.append(self._drop(into, generator))
+            x = into
+
+        def pull_all(dy: ArrayLike, dstate: State = None) -> tuple[Array, State, Gradients]:
+            return self._pull(call, pulls, masks, dy, dstate)
+
+        return (self._return(call, y), self._state_out(call, final)), pull_all
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Return a snapshot of the layer that is fed one step a call, ``y_t = stream(x_t)``.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            B of the steps' shapes (B, I) and (B, H).
+
+        Raises
+        ------
+        TypeError, ValueError
+            `batch_size` is no size, or the layer is bidirectional: its reverse direction begins at the end.
+        """
+        batch = as_size(batch_size, "batch_size")
+        if self.bidirectional:
+            raise ValueError(
+                "a bidirectional layer cannot run step by step: its reverse direction begins at the end"
+            )
+        packed = self._packs(_core.FORWARD)
+        return Stream(packed, self.input_size, self.hidden_size, batch, self._cell.states, self.dtype)
+
+    def _pull(
+        self,
+        call: Call,
+        pulls: list[functional.Pull],
+        masks: list[Array | None],
+        dy: ArrayLike,
+        dstate: State,
+    ) -> tuple[Array, State, Gradients]:
+        dy = self._gradient_in(call, dy)
+        given = self._state_in(dstate, "dstate", call.x.shape[1], call.batched)
+        initial: list[tuple[Array, ...]] = [()] * len(pulls)
+        grads: Gradients = {}
+        for layer in reversed(range(self.num_layers)):
+            dx = None
+            for slot in self._slots(layer):
+                d_last = (
+                    None if given is None else tuple(None if part is None else part[slot] for part in given)
+                )
+                part, initial[slot], weights = pulls[slot](self._part(dy, slot), d_last)
+                grads.update(zip(self._names(slot), weights, strict=True))
+                dx = part if dx is None else np.add(dx, part, out=dx)
+            assert dx is not None  # a layer has at least one direction
+            if layer > 0 and (mask := masks[layer - 1]) is not None:
+                dx *= mask
+            dy = dx
+        return (
+            self._return(call, dy),
+            self._state_out(call, initial),
+            {name: grads[name] for name in self.params},
+        )
+
+    # ---- what the calls above are made of ----
+
+    def _names(self, slot: int) -> list[str]:
+        suffix = f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
+        return [name + suffix for name in WEIGHTS]
+
+    def _slots(self, layer: int) -> range:
+        return range(layer * self.directions, (layer + 1) * self.directions)
+
+    def _part(self, array: Array, slot: int) -> Array:
+        """The features of a slot's direction."""
+        start = slot % self.directions * self.hidden_size
+        return array[..., start : start + self.hidden_size]
+
+    def _packs(self, use: int) -> list[Array]:
+        """The packed weights of every slot at the parameters' present version, packed now or before."""
+        version = self.params.version
+        cached = self._packed
+        if cached is None or cached[0] != version:
+            cached = self._packed = (version, {})
+        packs: list[Array] | None = cached[1].get(use)
+        if packs is None:
+            slots = [
+                [self.params.get(n) for n in self._names(s)] for s in range(self.num_layers * self.directions)
+            ]
+            packs = cached[1][use] = [functional.pack(self._cell, use, *weights) for weights in slots]  # type: ignore[arg-type]
+        return packs
+
+    def _read(self, x: ArrayLike, state: State, lengths: ArrayLike | None, reset: ArrayLike | None) -> Call:
+        array = as_real(x, self.dtype, "x")
+        batched = array.ndim == 3
+        if array.ndim not in (2, 3) or array.shape[-1] != self.input_size:
+            batch = "B, T" if self.batch_first else "T, B"
+            raise ValueError(
+                f"x must have shape ({batch}, {self.input_size}) or (T, {self.input_size}), got {array.shape}"
+            )
+        if not batched and lengths is not None:
+            raise ValueError("lengths must be None for an x without a batch axis")
+        array = _check.strided(array, self.dtype, "x", array.shape)
+        episodes = _check.reset(reset, array.shape[:-1])
+        if not batched:
+            array, episodes = array[:, None], None if episodes is None else episodes[:, None]
+        elif self.batch_first:
+            array, episodes = array.swapaxes(0, 1), None if episodes is None else episodes.T
+        T, B, _ = array.shape
+        widest = max(array.shape[2], self.directions * self.hidden_size)
+        functional.check_size(self._cell, self.dtype, (T, B, widest), self.hidden_size)
+        states = self._state_in(state, "state", B, batched)
+        return Call(array, states, _check.lengths(lengths, T, B), episodes, batched)
+
+    def _state_in(self, state: State, name: str, B: int, batched: bool) -> tuple[Array | None, ...] | None:
+        """S arrays (slots, B, H) from what the caller calls a state."""
+        if state is None:
+            return None
+        S = self._cell.states
+        if S > 1 and (not isinstance(state, (tuple, list)) or len(state) != S):
+            raise TypeError(f"{name} must be a tuple of {S} arrays (h, c), got {_kind(state)}")
+        shape = (self.num_layers * self.directions, *([B] if batched else []), self.hidden_size)
+        parts = []
+        for i, part in enumerate(state if S > 1 else [state]):
+            read = (
+                None
+                if part is None
+                else _check.contiguous(part, self.dtype, f"{name}[{i}]" if S > 1 else name, shape)
+            )
+            parts.append(read[:, None] if read is not None and not batched else read)
+        return tuple(parts)
+
+    def _state_out(self, call: Call, final: list[tuple[Array, ...]]) -> State:
+        parts = tuple(np.stack(part) for part in zip(*final, strict=True))
+        if not call.batched:
+            parts = tuple(part[:, 0] for part in parts)
+        return parts if len(parts) > 1 else parts[0]
+
+    def _sequence(self, call: Call, x: Array, slot: int) -> functional.Sequence:
+        state = None if call.states is None else tuple(p if p is None else p[slot] for p in call.states)
+        return functional.Sequence(x, state, call.lengths, call.reset, slot % self.directions == 1)
+
+    def _between(self, call: Call) -> Array:
+        return np.empty((*call.x.shape[:2], self.directions * self.hidden_size), self.dtype)
+
+    def _output(self, call: Call) -> Array:
+        """The array of y, seen time-major."""
+        T, B, _ = call.x.shape
+        if self.batch_first and call.batched:
+            return np.empty((B, T, self.directions * self.hidden_size), self.dtype).swapaxes(0, 1)
+        return self._between(call)
+
+    def _return(self, call: Call, array: Array) -> Array:
+        """A time-major array as the caller of this layer expects it."""
+        if not call.batched:
+            return array[:, 0]
+        return array.swapaxes(0, 1) if self.batch_first else array
+
+    def _gradient_in(self, call: Call, dy: ArrayLike) -> Array:
+        T, B, _ = call.x.shape
+        features = self.directions * self.hidden_size
+        if not call.batched:
+            return _check.strided(dy, self.dtype, "dy", (T, features))[:, None]
+        shape = (B, T, features) if self.batch_first else (T, B, features)
+        array = _check.strided(dy, self.dtype, "dy", shape)
+        return array.swapaxes(0, 1) if self.batch_first else array
+
+    def _drop(self, y: Array, generator: np.random.Generator) -> Array | None:
+        """Inverted dropout in place; the mask, or None where nothing is dropped."""
+        if self.dropout == 0:
+            return None
+        kept = generator.random(y.shape, np.float32) >= self.dropout
+        mask: Array = kept.astype(self.dtype)
+        if self.dropout < 1:
+            mask /= self.dtype.type(1 - self.dropout)
+        y *= mask
+        return mask
+
+    def _options(self) -> dict[str, Any]:
+        """What repr shows: the options that are not the default."""
+        shown = {
+            "num_layers": self.num_layers != 1,
+            "bias": not self.bias,
+            "batch_first": self.batch_first,
+            "dropout": self.dropout != 0,
+            "bidirectional": self.bidirectional,
+        }
+        return {name: getattr(self, name) for name, show in shown.items() if show}
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self._options().items())
+        dtype = "" if self.dtype == np.float32 else f", dtype=np.{self.dtype}"
+        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options}{dtype})"
+
+
+def _kind(value: object) -> str:
+    return f"{len(value)} of them" if isinstance(value, (tuple, list)) else type(value).__name__

@@ -1,0 +1,255 @@
+"""Recurrent layers as functions of their weights: one direction of one layer, stateless.
+
+`CELLS` names the cells; `forward` runs one, `vjp` runs it and returns the way back. Weights have PyTorch's layout and gate order
+(i f g o; r z n), G*H rows in blocks of H. The layers in `pyrnn.recurrent` stack these functions and keep the weights packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _check, _core
+from ._parameters import as_real
+from ._threads import get_num_threads
+
+__all__ = ["CELLS", "forward", "vjp"]
+
+Array = NDArray[Any]
+States = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the registry: `gates` G, `states` S, and what training keeps for each unit besides the states."""
+
+    name: str
+    number: int
+    gates: int
+    states: int
+    saves: int
+
+
+REGISTRY = {name: Cell(name, *numbers) for name, numbers in _core.cells().items()}
+
+CELLS: tuple[str, ...] = tuple(REGISTRY)
+"""Names of the cells: lstm, gru (reset after the product), gru_before, rnn_tanh, rnn_relu."""
+
+
+class Sequence(NamedTuple):
+    """The checked arguments of one call, batch and time in their own axes."""
+
+    x: Array  # (T, B, I)
+    state: States | None  # S arrays (B, H)
+    lengths: NDArray[np.int64] | None
+    reset: NDArray[np.bool_] | None
+    reverse: bool
+
+
+def pack(cell: Cell, use: int, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None) -> Array:
+    """Weights (checked, contiguous) as the kernels read them: an opaque snapshot. `use` is _core.FORWARD or _core.BACKWARD."""
+    return _core.pack(cell.number, use, w_ih, w_hh, b_ih, b_hh)
+
+
+def infer(
+    cell: Cell, packed: Array, units: int, seq: Sequence, y: Array | None = None
+) -> tuple[Array, States]:
+    """Run checked arguments through packed weights; y (T, B, H) may be given, e.g. half of a wider array."""
+    T, B = seq.x.shape[:2]
+    if y is None:
+        y = np.empty((T, B, units), seq.x.dtype)
+    state = tuple(np.empty((B, units), seq.x.dtype) for _ in range(cell.states))
+    _core.forward(packed, *seq, y, state, None, get_num_threads())
+    return y, state
+
+
+Pull = Callable[[Array, "States | None"], tuple[Array, States, tuple[Array, Array, Array, Array]]]
+
+
+def train(
+    cell: Cell, packed: Array, back: Array, units: int, seq: Sequence, y: Array | None = None
+) -> tuple[Array, States, Pull]:
+    """`infer`, keeping what `pull(dy, dstate) -> dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh)` needs."""
+    T, B, inputs = seq.x.shape
+    dtype, rows = seq.x.dtype, cell.gates * units
+    if y is None:
+        y = np.empty((T, B, units), dtype)
+    state = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
+    saved = np.empty(_core.saved_size(cell.number, dtype, inputs, units, T, B), dtype)
+    _core.forward(packed, *seq, y, state, saved, get_num_threads())
+
+    def pull(dy: Array, dstate: States | None) -> tuple[Array, States, tuple[Array, Array, Array, Array]]:
+        dx = np.empty((T, B, inputs), dtype)
+        dstate0 = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
+        weights = np.empty((rows, inputs), dtype), np.empty((rows, units), dtype)
+        biases = np.empty(rows, dtype), np.empty(rows, dtype)
+        _core.backward(back, *seq, saved, dy, dstate, dx, dstate0, *weights, *biases, get_num_threads())
+        return dx, dstate0, (*weights, *biases)
+
+    return y, state, pull
+
+
+def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: int) -> None:
+    """Refuse an x of `shape` (T, B, I) whose outputs could not be addressed (a broadcast array has no size of its own)."""
+    T, B, inputs = shape
+    try:
+        _core.saved_size(cell.number, dtype, inputs, units, T, B)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"x of shape {shape} is too large: {error}") from None
+
+
+def forward(
+    cell: str,
+    x: ArrayLike,
+    state: ArrayLike | None,
+    w_ih: ArrayLike,
+    w_hh: ArrayLike,
+    b_ih: ArrayLike | None = None,
+    b_hh: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[Array, Array]:
+    """Run a cell over a batch of sequences.
+
+    Parameters
+    ----------
+    cell : str
+        One of `CELLS`.
+    x : array_like, shape (T, B, I)
+        Inputs. Any strides; copied only if the last axis is not contiguous or the dtype is another.
+    state : array_like, shape (S, B, H), or None
+        State before the first step: h, and c for the LSTM (S = 2). None for zeros.
+    w_ih : array_like, shape (G*H, I)
+        Input weights. Their dtype, float32 or float64, is that of the computation.
+    w_hh : array_like, shape (G*H, H)
+        Recurrent weights.
+    b_ih, b_hh : array_like, shape (G*H,), or None
+        Biases of the two products; None for zeros.
+    lengths : array_like of int, shape (B,), or None
+        Steps of each sequence, 0 to T, in any order. Beyond them x is not read and y is zero.
+    reset : array_like of bool, shape (T, B), or None
+        True at the first step of an episode: the state that would pass between step t-1 and step t is zero,
+        in either direction. Forward, ``reset[0]`` also drops the initial state; reversed it does nothing.
+    reverse : bool, default False
+        Run from each sequence's last step back to its first; ``y[t]`` still belongs to ``x[t]``.
+
+    Returns
+    -------
+    y : ndarray, shape (T, B, H)
+        h after each step.
+    state : ndarray, shape (S, B, H)
+        State after the last step of each sequence; the initial one where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument has the wrong type, shape or value; the message names it.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber 1997; Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078; Elman 1990.
+    """
+    entry, weights, seq = _read(cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse)
+    packed = pack(entry, _core.FORWARD, *weights)
+    y, last = infer(entry, packed, weights[1].shape[1], seq)
+    return y, np.stack(last)
+
+
+def vjp(
+    cell: str,
+    x: ArrayLike,
+    state: ArrayLike | None,
+    w_ih: ArrayLike,
+    w_hh: ArrayLike,
+    b_ih: ArrayLike | None = None,
+    b_hh: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[tuple[Array, Array], Callable[..., dict[str, Array]]]:
+    """Run a cell over a batch of sequences and return the way back.
+
+    Parameters
+    ----------
+    cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse
+        As in `forward`. `x`, `state`, `lengths` and `reset` are not copied if they fit as they are: leave them
+        unchanged until `pull` has been called. Weights are.
+
+    Returns
+    -------
+    (y, state) : tuple of ndarray
+        As from `forward`, bit for bit; free to be changed.
+    pull : callable
+        ``pull(dy, dstate=None)`` takes the gradients of a scalar with respect to y (T, B, H) and the final state
+        (S, B, H) and returns a dict: `dx` (zero beyond the lengths), `dstate` (of the initial state), `dw_ih`,
+        `dw_hh`, `db_ih`, `db_hh`, each of its argument's shape, biases also where they were None. It may be called
+        again.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument has the wrong type, shape or value; the message names it.
+
+    References
+    ----------
+    Back-propagation through time: Werbos 1990, doi:10.1109/5.58337.
+    """
+    entry, weights, seq = _read(cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse)
+    units, (T, B) = weights[1].shape[1], seq.x.shape[:2]
+    packed, back = (pack(entry, use, *weights) for use in (_core.FORWARD, _core.BACKWARD))
+    y, last, pull_arrays = train(entry, packed, back, units, seq)
+
+    def pull(dy: ArrayLike, dstate: ArrayLike | None = None) -> dict[str, Array]:
+        dy = _check.strided(dy, seq.x.dtype, "dy", (T, B, units))
+        if dstate is not None:
+            dstate = tuple(_check.contiguous(dstate, seq.x.dtype, "dstate", (entry.states, B, units)))
+        dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh) = pull_arrays(dy, dstate)
+        return dict(dx=dx, dstate=np.stack(dstate0), dw_ih=dw_ih, dw_hh=dw_hh, db_ih=db_ih, db_hh=db_hh)
+
+    return (y, np.stack(last)), pull
+
+
+def _read(
+    cell: str,
+    x: ArrayLike,
+    state: ArrayLike | None,
+    w_ih: ArrayLike,
+    w_hh: ArrayLike,
+    b_ih: ArrayLike | None,
+    b_hh: ArrayLike | None,
+    lengths: ArrayLike | None,
+    reset: ArrayLike | None,
+    reverse: bool,
+) -> tuple[Cell, tuple[Array, Array, Array | None, Array | None], Sequence]:
+    """Check the arguments of `forward`, in their order."""
+    if not isinstance(cell, str) or cell not in REGISTRY:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+    entry = REGISTRY[cell]
+    dtype = np.asarray(w_ih).dtype.newbyteorder("=")
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"w_ih must be float32 or float64, got dtype {dtype}")
+    x = _check.strided(x, dtype, "x", (None, None, None))
+    T, B, inputs = x.shape
+    w_hh = as_real(w_hh, dtype, "w_hh")
+    units = w_hh.shape[-1] if w_hh.ndim else 0
+    if inputs < 1:
+        raise ValueError(f"x must have at least one feature, got shape {x.shape}")
+    if units < 1:
+        raise ValueError(f"w_hh must have shape ({entry.gates}*H, H) with H at least 1, got {w_hh.shape}")
+    rows = entry.gates * units
+    check_size(entry, dtype, x.shape, units)
+    if state is not None:
+        state = tuple(_check.contiguous(state, dtype, "state", (entry.states, B, units)))
+    weights = (
+        _check.contiguous(w_ih, dtype, "w_ih", (rows, inputs)),
+        _check.contiguous(w_hh, dtype, "w_hh", (rows, units)),
+        None if b_ih is None else _check.contiguous(b_ih, dtype, "b_ih", (rows,)),
+        None if b_hh is None else _check.contiguous(b_hh, dtype, "b_hh", (rows,)),
+    )
+    steps, episodes = _check.lengths(lengths, T, B), _check.reset(reset, (T, B))
+    return entry, weights, Sequence(x, state, steps, episodes, _check.flag(reverse, "reverse"))

@@ -1,0 +1,125 @@
+"""The affine map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .._layer import Gradients, Layer, as_size
+from .._parameters import as_real
+from .._random import as_generator
+
+
+class Linear(Layer):
+    """Affine map of the last axis: ``y = x @ weight.T + bias``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of the last axis of input and output, at least 1.
+    bias : bool, default True
+        Whether to add a bias.
+    dtype : float32 or float64, default float32
+        The dtype of parameters and outputs; inputs are cast to it.
+    rng : None, int or numpy.random.Generator
+        Source of the initial values: uniform between ±1/sqrt(in_features), as PyTorch draws them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong type or out of range; the message names it.
+
+    Notes
+    -----
+    Parameters: `weight` (out_features, in_features) and `bias` (out_features,). The product is NumPy's BLAS,
+    so the last bits of a row may depend on how many rows there are, unlike those of the recurrent layers.
+
+    Examples
+    --------
+    >>> layer = Linear(3, 2, rng=0)
+    >>> layer(np.ones((5, 4, 3))).shape
+    (5, 4, 2)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.in_features = as_size(in_features, "in_features")
+        self.out_features = as_size(out_features, "out_features")
+        shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_features, self.in_features)}
+        if bias:
+            shapes["bias"] = (self.out_features,)
+        super().__init__(shapes, dtype)
+        generator, bound = as_generator(rng), self.in_features**-0.5
+        self.params.update({name: generator.uniform(-bound, bound, shape) for name, shape in shapes.items()})
+
+    def __call__(self, x: ArrayLike) -> NDArray[Any]:
+        """Map `x`, shape (..., in_features), to shape (..., out_features).
+
+        Raises
+        ------
+        TypeError, ValueError
+            `x` is not real, or its last axis has another size.
+        """
+        return self._forward(self._input(x), self.params["weight"])
+
+    def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Callable[[ArrayLike], tuple[NDArray[Any], Gradients]]]:
+        """Map `x` and return the way back.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., in_features)
+            Not copied if it has the layer's dtype: leave it unchanged until `pull`.
+
+        Returns
+        -------
+        y : ndarray, shape (..., out_features)
+        pull : callable
+            ``pull(dy) -> dx, grads`` with the shapes of `y`, `x` and `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `x` (or `dy`, from `pull`) is not real or has the wrong shape.
+        """
+        x = self._input(x)
+        weight = self.params["weight"].copy()  # an optimizer may step before pull
+        y = self._forward(x, weight)
+
+        def pull(dy: ArrayLike) -> tuple[NDArray[Any], Gradients]:
+            dy = as_real(dy, self.dtype, "dy")
+            if dy.shape != y_shape:
+                raise ValueError(f"dy must have shape {y_shape}, got {dy.shape}")
+            rows = dy.reshape(-1, self.out_features)
+            grads = {"weight": rows.T @ x.reshape(-1, self.in_features)}
+            if has_bias:
+                grads["bias"] = rows.sum(0)
+            return (rows @ weight).reshape(x.shape), grads
+
+        y_shape, has_bias = y.shape, "bias" in self.params
+        return y, pull
+
+    def _input(self, x: ArrayLike) -> NDArray[Any]:
+        x = as_real(x, self.dtype, "x")
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(f"x must have shape (..., {self.in_features}), got {x.shape}")
+        return x
+
+    def _forward(self, x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+        y: NDArray[Any] = x.reshape(-1, self.in_features) @ weight.T  # one product, whatever the rank of x
+        if "bias" in self.params:
+            y += self.params["bias"]
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+    def __repr__(self) -> str:
+        bias = "" if "bias" in self.params else ", bias=False"
+        dtype = "" if self.dtype == np.float32 else f", dtype=np.{self.dtype}"
+        return f"Linear({self.in_features}, {self.out_features}{bias}{dtype})"

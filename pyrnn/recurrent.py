@@ -1,0 +1,440 @@
+"""The recurrent layers and cells by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _check
+from ._layer import Gradients
+from ._stack import Recurrent, State
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+
+Array = NDArray[Any]
+NONLINEARITIES = ("tanh", "relu")
+
+
+class LSTM(Recurrent):
+    """Long short-term memory, several layers, one or both directions.
+
+    ::
+
+        i, f, o = sigmoid(W x + b_ih + R h + b_hh)     g = tanh(likewise)
+        c' = f*c + i*g     h' = o * tanh(c')
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, at least 1.
+    num_layers : int, default 1
+        L; each layer reads the output of the one before.
+    bias : bool, default True
+        Whether there are biases.
+    batch_first : bool, default False
+        Whether x and y are (B, T, features) and not (T, B, features). Neither costs a copy.
+    dropout : float, default 0.0
+        Part of every layer's output but the last one's that `vjp` zeroes; the rest is scaled by 1 / (1 - dropout). A plain
+        call drops nothing.
+    bidirectional : bool, default False
+        Whether a second set of weights runs from the end to the beginning; D is then 2, else 1.
+    dtype : float32 or float64, default float32
+        The dtype of parameters, computation and outputs.
+    rng : None, int or numpy.random.Generator
+        Source of the initial weights, uniform between ±1/sqrt(H) as PyTorch draws them, and after them of dropout masks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong type or out of range; the message names it.
+
+    Notes
+    -----
+    Parameters, with PyTorch's names and layouts, gates in the order i f g o: ``weight_ih_l0`` (4H, I), from layer 1 on
+    (4H, D*H), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,); the reverse direction's end in
+    ``_reverse``.
+
+    A sequence's result is the same, bit for bit, whatever batch it runs in, however its steps are cut into calls, and
+    for any number of threads.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; Gers et al. 2000, doi:10.1162/089976600300015015;
+    Graves & Schmidhuber 2005, doi:10.1016/j.neunet.2005.06.042 (bidirectional).
+
+    Examples
+    --------
+    >>> lstm = LSTM(3, 5, rng=0)
+    >>> y, (h, c) = lstm(np.ones((7, 2, 3)))
+    >>> y.shape, h.shape, c.shape
+    ((7, 2, 5), (1, 2, 5), (1, 2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            "lstm",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit, several layers, one or both directions.
+
+    ::
+
+        r, z = sigmoid(W x + b_ih + R h + b_hh)     h' = (1-z)*n + z*h
+        n = tanh(W_n x + b_ih_n + r * (R_n h + b_hh_n))        reset_after=True
+        n = tanh(W_n x + b_ih_n + R_n (r * h) + b_hh_n)        reset_after=False
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers
+        As for `LSTM`.
+    reset_after : bool, default True
+        Whether the reset gate applies after the recurrent product, as in cuDNN and PyTorch and by default in Keras; or
+        before, as published and by default in ONNX.
+    bias, batch_first, dropout, bidirectional, dtype, rng
+        As for `LSTM`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong type or out of range; the message names it.
+
+    Notes
+    -----
+    Parameters as for `LSTM`, with 3H rows, gates in the order r z n. The state is h alone.
+
+    References
+    ----------
+    Cho et al. 2014, arXiv:1406.1078: version 1 has the reset after the product, version 3 before it.
+
+    Examples
+    --------
+    >>> gru = GRU(3, 5, bidirectional=True, rng=0)
+    >>> y, h = gru(np.ones((7, 2, 3)))
+    >>> y.shape, h.shape
+    ((7, 2, 10), (2, 2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        reset_after: bool = True,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.reset_after = _check.flag(reset_after, "reset_after")
+        super().__init__(
+            "gru" if self.reset_after else "gru_before",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | ({} if self.reset_after else {"reset_after": False})
+
+
+class RNN(Recurrent):
+    """Elman network, ``h' = tanh(W x + b_ih + R h + b_hh)``, several layers, one or both directions.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers
+        As for `LSTM`.
+    nonlinearity : {"tanh", "relu"}, default "tanh"
+        The activation. The derivative of relu at 0 is 0.
+    bias, batch_first, dropout, bidirectional, dtype, rng
+        As for `LSTM`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong type or out of range; the message names it.
+
+    Notes
+    -----
+    Parameters as for `LSTM`, with H rows. The state is h alone.
+
+    References
+    ----------
+    Elman 1990, doi:10.1207/s15516709cog1402_1; Le et al. 2015, arXiv:1504.00941 (relu).
+
+    Examples
+    --------
+    >>> RNN(3, 5, num_layers=2, nonlinearity="relu")
+    RNN(3, 5, num_layers=2, nonlinearity='relu')
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.nonlinearity = _check.choice(nonlinearity, NONLINEARITIES, "nonlinearity")
+        super().__init__(
+            f"rnn_{self.nonlinearity}",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | (
+            {} if self.nonlinearity == "tanh" else {"nonlinearity": self.nonlinearity}
+        )
+
+
+class _Cell(Recurrent):
+    """One step of one layer. A sequence of length 1 to the kernels; the parameters' names have no layer number."""
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, rng: Any
+    ) -> None:
+        super().__init__(
+            cell,
+            input_size,
+            hidden_size,
+            1,
+            bias=bias,
+            batch_first=False,
+            dropout=0.0,
+            bidirectional=False,
+            dtype=dtype,
+            rng=rng,
+        )
+
+    def _names(self, slot: int) -> list[str]:
+        return [name.removesuffix("_l0") for name in super()._names(slot)]
+
+    def __call__(self, x: ArrayLike, state: State = None) -> State:  # type: ignore[override]
+        """Take one step.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, I) or (I,)
+            The step's input.
+        state : ndarray, shape (B, H) or (H,), optional
+            State before the step, zeros by default. For the LSTM, a tuple (h, c).
+
+        Returns
+        -------
+        ndarray, shape (B, H) or (H,), or tuple of two for the LSTM
+            State after the step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong type or shape; the message names it.
+        """
+        _, after = super().__call__(self._one_step(x), self._with_layer(state))
+        return self._without_layer(after)
+
+    def vjp(  # type: ignore[override]
+        self, x: ArrayLike, state: State = None
+    ) -> tuple[State, Callable[[State], tuple[Array, State, Gradients]]]:
+        """Take one step and return the way back.
+
+        Parameters
+        ----------
+        x, state
+            As in a call; leave them unchanged until `pull` has been called.
+
+        Returns
+        -------
+        state : ndarray or tuple
+            As a call returns it.
+        pull : callable
+            ``pull(dstate) -> dx, dstate0, grads``: from the gradient with respect to the state after the step (for the LSTM a
+            tuple, a None in it for zeros) to those with respect to x, the state before it, and the parameters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong type or shape; the message names it.
+        """
+        (y, after), pull = super().vjp(self._one_step(x), self._with_layer(state))
+
+        def pull_step(dstate: State) -> tuple[Array, State, Gradients]:
+            dx, dstate0, grads = pull(np.zeros_like(y), self._with_layer(dstate))
+            return dx[0], self._without_layer(dstate0), grads
+
+        return self._without_layer(after), pull_step
+
+    def _one_step(self, x: ArrayLike) -> Array:
+        array = np.asarray(x)
+        if array.ndim not in (1, 2) or array.shape[-1] != self.input_size:
+            raise ValueError(
+                f"x must have shape (B, {self.input_size}) or ({self.input_size},), got {array.shape}"
+            )
+        return array[None]
+
+    def _with_layer(self, state: State) -> State:
+        """A cell's state as a layer's: with an axis for the layers."""
+        if isinstance(state, (tuple, list)) and self._cell.states > 1:
+            return tuple(None if part is None else np.asarray(part)[None] for part in state)
+        return None if state is None else np.asarray(state)[None] if self._cell.states == 1 else state
+
+    def _without_layer(self, state: State) -> State:
+        return tuple(part[0] for part in state) if isinstance(state, tuple) else state[0]
+
+    def __repr__(self) -> str:
+        return super().__repr__()
+
+
+class LSTMCell(_Cell):
+    """One step of an LSTM: ``h, c = cell(x, (h, c))``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, at least 1.
+    bias, dtype, rng
+        As for `LSTM`.
+
+    Notes
+    -----
+    Parameters ``weight_ih`` (4H, I), ``weight_hh`` (4H, H), ``bias_ih`` and ``bias_hh`` (4H,), gates i f g o. To run many steps,
+    ``LSTM.stream`` costs less a step.
+
+    Examples
+    --------
+    >>> h, c = LSTMCell(3, 5, rng=0)(np.ones((2, 3)))
+    >>> h.shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__("lstm", input_size, hidden_size, bias, dtype, rng)
+
+
+class GRUCell(_Cell):
+    """One step of a GRU: ``h = cell(x, h)``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, at least 1.
+    reset_after : bool, default True
+        As for `GRU`.
+    bias, dtype, rng
+        As for `LSTM`.
+
+    Notes
+    -----
+    Parameters as for `LSTMCell`, with 3H rows, gates r z n.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset_after: bool = True,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.reset_after = _check.flag(reset_after, "reset_after")
+        super().__init__(
+            "gru" if self.reset_after else "gru_before", input_size, hidden_size, bias, dtype, rng
+        )
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | ({} if self.reset_after else {"reset_after": False})
+
+
+class RNNCell(_Cell):
+    """One step of an Elman network: ``h = cell(x, h)``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, at least 1.
+    nonlinearity : {"tanh", "relu"}, default "tanh"
+        The activation.
+    bias, dtype, rng
+        As for `LSTM`.
+
+    Notes
+    -----
+    Parameters as for `LSTMCell`, with H rows.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.nonlinearity = _check.choice(nonlinearity, NONLINEARITIES, "nonlinearity")
+        super().__init__(f"rnn_{self.nonlinearity}", input_size, hidden_size, bias, dtype, rng)
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | (
+            {} if self.nonlinearity == "tanh" else {"nonlinearity": self.nonlinearity}
+        )

@@ -1,0 +1,40 @@
+"""What a cell file is made of: the types of its two functions, and the logistic function."""
+
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+State: TypeAlias = tuple[Array, ...]  # h, then c if the cell has one; each (B, H)
+
+
+class Recurrent(Protocol):
+    """``R(v)``: R v + b, the recurrent part of all gates, (G, B, H); ``R(v, j, k)``: of gates j to k - 1."""
+
+    def __call__(self, v: Array, first: int = 0, last: int | None = None) -> Array: ...
+
+
+class Pull(Protocol):
+    """The way back through one ``R(v, j, k)``: from its gradient d (B, (k - j) * H) and v to that of v."""
+
+    def __call__(self, d: Array, v: Array, first: int = 0, last: int | None = None) -> Array: ...
+
+
+class Cell(Protocol):
+    """A recurrence: one of the modules lstm, gru, ... is enough, or any object with these attributes."""
+
+    gates: int
+    states: int
+
+    def point(self, ax: Array, s: State, R: Recurrent) -> tuple[State, State]:
+        """Input part of the gates (G, B, H) and state in; next state and what `back` needs of it out."""
+
+    def back(self, saved: State, s0: State, s1: State, ds: State, pull: Pull) -> tuple[Array, State]:
+        """Gradient of the next state s1 in; those of the input part (B, G * H) and of the state s0 out."""
+
+
+def sigmoid(x: Array) -> Array:
+    with np.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
+        y: Array = 1 / (1 + np.exp(-x))
+    return y

@@ -1,0 +1,191 @@
+"""Any cell over time: one layer, one direction."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .common import Array, Cell, State
+
+
+class Tape(NamedTuple):
+    """What `backward` needs from `forward`."""
+
+    x: Array  # (T, B, I), zero where not active
+    w_ih: Array  # (G * H, I)
+    w_hh: Array  # (G * H, H)
+    steps: list[
+        tuple[State, State, State]
+    ]  # by time: state before (after any reset), state after, the cell's saved
+    active: NDArray[np.bool_] | None  # (T, B, 1): the step is within the row's length
+    keep: NDArray[np.bool_] | None  # (T, B, 1): active, and the state before it was not zeroed by a reset
+    reverse: bool
+
+
+def forward(
+    cell: Cell,
+    x: Array,
+    state: Array | None,
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+    lengths: NDArray[np.integer[Any]] | None = None,
+    reset: NDArray[np.bool_] | None = None,
+    reverse: bool = False,
+) -> tuple[Array, Array, Tape]:
+    """Run one layer in one direction.
+
+    Parameters
+    ----------
+    cell : Cell
+        One of the values of `cells`: G gates and S states.
+    x : ndarray, shape (T, B, I)
+        Input. All arrays have one dtype, float32 or float64, which is also that of the results.
+    state : ndarray, shape (S, B, H), or None
+        State before the first step that is processed: h, then c for the LSTM. None means zeros.
+    w_ih, w_hh : ndarray, shapes (G * H, I) and (G * H, H)
+        Weights, gates stacked in the cell's order.
+    b_ih, b_hh : ndarray, shape (G * H,), or None
+        Biases of the input part and of the recurrent part. None means zeros.
+    lengths : ndarray of int, shape (B,), or None
+        Number of valid steps of each row, 0 to T. Whatever `x` holds beyond them has no effect.
+    reset : ndarray of bool, shape (T, B), or None
+        True at the first step of an episode: nothing flows between it and the step before, in either
+        direction. Forward, the state before that step is zeroed, the initial state included. In reverse, the
+        state that leaves that step is zeroed, so that ``reset[0]`` has no effect. Nor has a reset at or
+        beyond a row's length.
+    reverse : bool
+        Process a row of length n in the order n - 1, ..., 0. ``y[t]`` still belongs to ``x[t]``.
+
+    Returns
+    -------
+    y : ndarray, shape (T, B, H)
+        h after each step, zeros at and beyond a row's length.
+    final_state : ndarray, shape (S, B, H)
+        State after the last step processed; the initial state of a row that has none.
+    tape : Tape
+        For `backward`. Holds references to the weights, not copies.
+    """
+    T, B = x.shape[:2]
+    H = w_hh.shape[1]
+    active, keep = _masks(T, B, lengths, reset, reverse)
+    if active is not None:
+        x = np.where(active, x, 0)  # in dw_ih even a zero gradient times NaN would be NaN
+
+    ax = x.reshape(T * B, w_ih.shape[1]) @ w_ih.T
+    if b_ih is not None:
+        ax += b_ih
+    ax = ax.reshape(T, B, cell.gates, H).swapaxes(1, 2)
+
+    def recurrent(v: Array, first: int = 0, last: int | None = None) -> Array:
+        rows = _rows(cell, H, first, last)
+        a: Array = v @ w_hh[rows].T
+        if b_hh is not None:
+            a += b_hh[rows]
+        return a.reshape(B, a.shape[1] // H, H).swapaxes(0, 1)
+
+    zeros = (np.zeros((B, H), x.dtype),) * cell.states
+    s: State = zeros if state is None else tuple(state)
+    y = np.zeros((T, B, H), x.dtype)
+    steps = []
+    for t in _order(T, reverse):
+        s0 = s if keep is None else _select(keep[t], s, zeros)
+        s1, saved = cell.point(ax[t], s0, recurrent)
+        s = s1 if active is None else _select(active[t], s1, s)
+        y[t] = s1[0] if active is None else np.where(active[t], s1[0], 0)
+        steps.append((s0, s1, saved))
+    return y, np.stack(s), Tape(x, w_ih, w_hh, steps[::-1] if reverse else steps, active, keep, reverse)
+
+
+def backward(cell: Cell, tape: Tape, dy: Array, dstate: Array | None = None) -> dict[str, Array]:
+    """Gradients of ``(y * dy).sum() + (final_state * dstate).sum()``.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell given to `forward`.
+    tape : Tape
+        From `forward`; not changed, so it may be used again.
+    dy : ndarray, shape (T, B, H)
+        Gradient of `y`. What it holds at and beyond a row's length has no effect.
+    dstate : ndarray, shape (S, B, H), or None
+        Gradient of the final state. None means zeros.
+
+    Returns
+    -------
+    dict
+        ``dx`` (T, B, I), zero at and beyond a row's length; ``dstate`` (S, B, H), of the initial state;
+        ``dw_ih`` (G * H, I), ``dw_hh`` (G * H, H), ``db_ih`` and ``db_hh`` (G * H,), the last two also where
+        the bias was None, that is at zero.
+    """
+    x, w_ih, w_hh, steps, active, keep, reverse = tape
+    T, B = x.shape[:2]
+    H = w_hh.shape[1]
+    if active is not None:
+        dy = np.where(active, dy, 0)
+
+    # Each product in the loop leaves its result's gradient and its argument: dw_hh is one product of those.
+    products: dict[tuple[int, int | None], list[tuple[Array, Array]]] = {}
+
+    def pull(d: Array, v: Array, first: int = 0, last: int | None = None) -> Array:
+        products.setdefault((first, last), []).append((d, v))
+        dv: Array = d @ w_hh[_rows(cell, H, first, last)]
+        return dv
+
+    zeros = (np.zeros((B, H), x.dtype),) * cell.states
+    ds: State = zeros if dstate is None else tuple(dstate)
+    dax = np.zeros((T, B, cell.gates * H), x.dtype)
+    for t in _order(T, not reverse):
+        ds1 = ds if active is None else _select(active[t], ds, zeros)
+        s0, s1, saved = steps[t]
+        dax[t], ds0 = cell.back(saved, s0, s1, (ds1[0] + dy[t], *ds1[1:]), pull)
+        # A row that is not active passes its gradient on, a reset stops it.
+        ds = ds0 if active is None or keep is None else _select(active[t], _select(keep[t], ds0, zeros), ds)
+
+    dw_hh = np.zeros(w_hh.shape, x.dtype)
+    db_hh = np.zeros(cell.gates * H, x.dtype)
+    for (first, last), pairs in products.items():
+        d, v = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        dw_hh[_rows(cell, H, first, last)] = d.T @ v
+        db_hh[_rows(cell, H, first, last)] = d.sum(0)
+    dax = dax.reshape(T * B, cell.gates * H)
+    return {
+        "dx": (dax @ w_ih).reshape(x.shape),
+        "dstate": np.stack(ds),
+        "dw_ih": dax.T @ x.reshape(T * B, w_ih.shape[1]),
+        "dw_hh": dw_hh,
+        "db_ih": dax.sum(0),
+        "db_hh": db_hh,
+    }
+
+
+def _masks(
+    T: int,
+    B: int,
+    lengths: NDArray[np.integer[Any]] | None,
+    reset: NDArray[np.bool_] | None,
+    reverse: bool,
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Which steps are processed, and which of those take over the state of the step before them."""
+    if lengths is None and reset is None:
+        return None, None
+    active = np.arange(T)[:, None] < (np.full(B, T) if lengths is None else lengths)
+    cut = np.zeros((T, B), bool)
+    if reset is not None and reverse:
+        cut[:-1] = (reset & active)[1:]  # the gap before step t + 1 is crossed on the way into step t
+    elif reset is not None:
+        cut = reset
+    return active[:, :, None], (active & ~cut)[:, :, None]
+
+
+def _order(T: int, reverse: bool) -> range:
+    return range(T - 1, -1, -1) if reverse else range(T)
+
+
+def _rows(cell: Cell, H: int, first: int, last: int | None) -> slice:
+    return slice(first * H, (cell.gates if last is None else last) * H)
+
+
+def _select(mask: NDArray[np.bool_], yes: State, no: State) -> State:
+    return tuple(np.where(mask, a, b) for a, b in zip(yes, no, strict=True))

@@ -1,0 +1,131 @@
+"""Layers upon layers, in one direction or both."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .common import Array, Cell
+from .sequence import Tape, backward, forward
+
+_NAMES = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+
+
+class StackTape(NamedTuple):
+    """What `stack_backward` needs from `stack_forward`."""
+
+    layers: list[list[Tape]]  # one per layer and direction
+    names: frozenset[str]  # of the parameters given
+    dropout: Sequence[Array] | None
+
+
+def stack_forward(
+    cell: Cell,
+    x: Array,
+    state: Array | None,
+    params: Mapping[str, Array],
+    lengths: NDArray[np.integer[Any]] | None = None,
+    reset: NDArray[np.bool_] | None = None,
+    dropout: Sequence[Array] | None = None,
+) -> tuple[Array, Array, StackTape]:
+    """Run L layers in D directions.
+
+    Parameters
+    ----------
+    cell : Cell
+        One of the values of `cells`: G gates and S states.
+    x : ndarray, shape (T, B, I)
+        Input.
+    state : ndarray, shape (S, L * D, B, H), or None
+        Initial states, index ``layer * D + direction``. None means zeros.
+    params : mapping of str to ndarray
+        PyTorch's names and layouts: ``weight_ih_l0`` (G * H, I), ``weight_hh_l0`` (G * H, H), ``bias_ih_l0``
+        and ``bias_hh_l0`` (G * H,), then ``_l1``, ..., whose ``weight_ih`` is (G * H, D * H). L is the number
+        of layers named; D is 2 if there are names with the suffix ``_reverse``, else 1. A bias that is not
+        there is zero. Other keys are ignored.
+    lengths, reset : ndarray or None
+        As for `forward`.
+    dropout : sequence of L - 1 ndarrays, each broadcastable to (T, B, D * H), or None
+        What the output of each layer but the last is multiplied with before it enters the next: with inverted
+        dropout at probability p, zeros and ``1 / (1 - p)``.
+
+    Returns
+    -------
+    y : ndarray, shape (T, B, D * H)
+        Output of the last layer, forward half first.
+    final_state : ndarray, shape (S, L * D, B, H)
+        Final states.
+    tape : StackTape
+        For `stack_backward`.
+    """
+    suffixes = ("", "_reverse") if "weight_ih_l0_reverse" in params else ("",)
+    layers: list[list[Tape]] = []
+    finals: list[Array] = []
+    while f"weight_ih_l{len(layers)}" in params:
+        if layers and dropout is not None:
+            x = x * dropout[len(layers) - 1]
+        outputs, tapes = [], []
+        for suffix in suffixes:
+            arrays = {key: params.get(f"{name}_l{len(layers)}{suffix}") for key, name in _NAMES.items()}
+            s = None if state is None else state[:, len(finals)]
+            y, final, tape = forward(
+                cell,
+                x,
+                s,
+                **arrays,  # type: ignore[arg-type]  # the two weights are never None
+                lengths=lengths,
+                reset=reset,
+                reverse=suffix != "",
+            )
+            outputs.append(y)
+            finals.append(final)
+            tapes.append(tape)
+        x = np.concatenate(outputs, axis=2)
+        layers.append(tapes)
+    return x, np.stack(finals, axis=1), StackTape(layers, frozenset(params), dropout)
+
+
+def stack_backward(
+    cell: Cell, tape: StackTape, dy: Array, dstate: Array | None = None
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Gradients of ``(y * dy).sum() + (final_state * dstate).sum()``.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell given to `stack_forward`.
+    tape : StackTape
+        From `stack_forward`; not changed, so it may be used again.
+    dy : ndarray, shape (T, B, D * H)
+        Gradient of `y`.
+    dstate : ndarray, shape (S, L * D, B, H), or None
+        Gradient of the final states. None means zeros.
+
+    Returns
+    -------
+    dx : ndarray, shape (T, B, I)
+        Gradient of the input.
+    dstate : ndarray, shape (S, L * D, B, H)
+        Gradient of the initial states.
+    grads : dict of str to ndarray
+        Gradients of the parameters, by name.
+    """
+    grads: dict[str, Array] = {}
+    dstates: list[Array] = []
+    for layer in reversed(range(len(tape.layers))):
+        tapes = tape.layers[layer]
+        D = len(tapes)
+        if tape.dropout is not None and layer + 1 < len(tape.layers):
+            dy = dy * tape.dropout[layer]
+        results = []
+        for direction, half in enumerate(np.split(dy, D, axis=2)):
+            ds = None if dstate is None else dstate[:, layer * D + direction]
+            results.append(backward(cell, tapes[direction], half, ds))
+            for key, name in _NAMES.items():
+                full = f"{name}_l{layer}" + ("_reverse" if direction else "")
+                if full in tape.names:
+                    grads[full] = results[-1]["d" + key]
+        dy = sum((r["dx"] for r in results[1:]), start=results[0]["dx"])
+        dstates[:0] = [r["dstate"] for r in results]
+    return dy, np.stack(dstates, axis=1), grads
