@@ -1,39 +1,45 @@
-/* Back-propagation through time. A block is a run of steps of a strip of rows, small enough for its gate gradients to stay in
- * cache. Its time loop mirrors the forward one: a tile of dh = dG@R is accumulated in registers and meets dy and what was saved
- * in `back`, which writes dG in panels. Then come the block's three products: dx = dG@W, dW += x'dG, dR += h'dG.
+/* Back-propagation through time. A block is a run of steps of a strip of rows, small enough for its gate
+ * gradients to stay in cache. Its time loop mirrors the forward one: a tile of dh = dG@R is accumulated in
+ * registers and meets dy and what was saved in `back`, which writes dG in panels. Then come the block's three
+ * products: dx = dG@W, dW += x'dG, dR += h'dG.
  *
- * Strips and blocks follow from the shapes alone and every product adds in the order of the pairs, so gradients have the same
- * bits for any number of threads. */
+ * Strips and blocks follow from the shapes alone and every product adds in the order of the pairs, so
+ * gradients have the same bits for any number of threads. */
 
 /* What happens to the gradient that arrives from the step after. */
-enum { CARRY_BOTH, /* the part past the products, and through them */
-       CARRY_PAST, /* the former alone: there was no step after, or a block ended there and has done the product */
-       CARRY_NONE  /* an episode began after this step */ };
+enum {
+    CARRY_BOTH, /* the part past the products, and through them */
+    CARRY_PAST, /* the former alone: there was no step after, or a block ended there and has done the product
+                 */
+    CARRY_NONE /* an episode began after this step */
+};
 
 typedef struct {
     ptrdiff_t p, row, length;
     const real *prev[MAX_STATES], *next[MAX_STATES], *saved, *dy; /* of the step */
-    real *ds;       /* [S][Hp] gradient of the state after the step, but for the part through the products */
-    real *da;       /* slot gradients of the step: panel i at da + i*panel_step */
+    real *ds; /* [S][Hp] gradient of the state after the step, but for the part through the products */
+    real *da; /* slot gradients of the step: panel i at da + i*panel_step */
     const real *after; /* those of the step after it */
     int carry;
 } backward_row;
 
 /* The space that threads share, carved up. */
 typedef struct {
-    real *da;                   /* [panel][pair][slot][L] */
-    real *dw, *dr[MAX_PHASES];  /* [panel][k][gate][L]: sums so far */
-    real *db;                   /* [panel][slot][L] */
-    real *ds;                   /* [row of strip][S][Hp] */
+    real *da; /* [panel][pair][slot][L] */
+    real *dw, *dr[MAX_PHASES]; /* [panel][k][gate][L]: sums so far */
+    real *db; /* [panel][slot][L] */
+    real *ds; /* [row of strip][S][Hp] */
     const real **x, **h[MAX_PHASES]; /* [pair] what the products of dW and dR read */
-    real **dx;                  /* [pair] */
+    real **dx; /* [pair] */
 } backward_space;
 
 static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, backward_space *space)
 {
     size_t used = 0, size = sizeof(real), block = (size_t)job->block, strip = (size_t)job->strip;
     size_t Hp = (size_t)(panels_of(job->H) * L), I = (size_t)job->I, H = (size_t)job->H;
-#define PART(bytes) (at ? at + used : NULL); used += ((bytes) + 63) / 64 * 64
+#define PART(bytes)                                                                                          \
+    (at ? at + used : NULL);                                                                                 \
+    used += ((bytes) + 63) / 64 * 64
     space->da = (real *)PART(block * Hp * c->slots * size);
     space->dw = (real *)PART(I * Hp * c->gates * size);
     for (int i = 0; i < c->phases; i++) {
@@ -63,8 +69,9 @@ static ptrdiff_t block_pairs(const pyrnn_job *job, const pyrnn_block *b)
 }
 
 /* Points a row at what step s saved; pair is the index of (s, row) within the block. */
-INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_block *b, const backward_space *space,
-                             const real *zero, backward_row *row, ptrdiff_t s, ptrdiff_t pair)
+INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
+                             const backward_space *space, const real *zero, backward_row *row, ptrdiff_t s,
+                             ptrdiff_t pair)
 {
     ptrdiff_t H = job->H, total = job->pairs, index = job_offset(job, s) + row->p;
     ptrdiff_t before = s > 0 ? job_offset(job, s - 1) + row->p : 0, t = time_of(job, row->length, s);
@@ -89,8 +96,8 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
 }
 
 /* A unit panel of one row: from the gradient of the state to that of the pre-activations. */
-INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job, const backward_row *row,
-                           ptrdiff_t j, ptrdiff_t panel_step, V acc)
+INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+                           const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc)
 {
     ptrdiff_t H = job->H, n = H - j, Hp = panels_of(H) * L;
     V ds[MAX_STATES], s0[MAX_STATES], s1[MAX_STATES], saved[MAX_SAVES], da[MAX_SLOTS];
@@ -120,9 +127,10 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
         vstorea(row->ds + q * Hp + j, ds[q]);
 }
 
-/* dh of four panels for a tile of rows, through the product of one phase. from[r] is the slot gradient that row r multiplies. */
-INLINE void backward_product(const cell *c, int phase, ptrdiff_t H, int height, ptrdiff_t m, V *acc, const real *const *from,
-                             ptrdiff_t panel_step, const real *w)
+/* dh of four panels for a tile of rows, through the product of one phase. from[r] is the slot gradient that
+ * row r multiplies. */
+INLINE void backward_product(const cell *c, int phase, ptrdiff_t H, int height, ptrdiff_t m, V *acc,
+                             const real *const *from, ptrdiff_t panel_step, const real *w)
 {
     ptrdiff_t panels = panels_of(H), run = c->phase[phase].count * L;
     if (m == panels_at_once(1))
@@ -131,11 +139,11 @@ INLINE void backward_product(const cell *c, int phase, ptrdiff_t H, int height, 
         product_any(height, (int)m, acc, NULL, from, panels, run, panel_step, w);
 }
 
-/* One phase of one step, for n rows. What arrives at phase p went through the product of phase p+1 of this step; what arrives
- * at the last phase, through that of phase 0 of the step after. */
-INLINE void backward_phase(const cell *c, back_function *back, int phase, const pyrnn_job *job, const real *packed,
-                           const packed_layout *lay, const backward_space *space, backward_row *rows, ptrdiff_t n,
-                           ptrdiff_t panel_step)
+/* One phase of one step, for n rows. What arrives at phase p went through the product of phase p+1 of this
+ * step; what arrives at the last phase, through that of phase 0 of the step after. */
+INLINE void backward_phase(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+                           const real *packed, const packed_layout *lay, const backward_space *space,
+                           backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step)
 {
     const int last = phase == c->phases - 1, through = last ? 0 : phase + 1;
     const real *w = packed + lay->r[through];
@@ -152,7 +160,8 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++) {
                 const backward_row *row = rows + r0 + r;
-                from[r] = (last ? row->carry == CARRY_BOTH ? row->after : space->da : row->da) + c->phase[through].first * L;
+                from[r] = (last ? row->carry == CARRY_BOTH ? row->after : space->da : row->da) +
+                          c->phase[through].first * L;
             }
             if (any)
                 backward_product(c, through, job->H, height, m, acc, from, panel_step, w);
@@ -161,14 +170,16 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
                     acc[v] = vset(0);
             for (ptrdiff_t i = 0; i < m; i++)
                 for (int r = 0; r < height; r++)
-                    backward_point(c, back, phase, job, rows + r0 + r, (panel + i) * L, panel_step, acc[r * m + i]);
+                    backward_point(c, back, phase, job, rows + r0 + r, (panel + i) * L, panel_step,
+                                   acc[r * m + i]);
         }
     }
 }
 
 /* The end of a block: the product of its first step, so that da may be written anew. */
-INLINE void backward_collect(const cell *c, const pyrnn_job *job, const real *packed, const packed_layout *lay,
-                             const backward_row *rows, ptrdiff_t n, ptrdiff_t s, ptrdiff_t panel_step)
+INLINE void backward_collect(const cell *c, const pyrnn_job *job, const real *packed,
+                             const packed_layout *lay, const backward_row *rows, ptrdiff_t n, ptrdiff_t s,
+                             ptrdiff_t panel_step)
 {
     const real *w = packed + lay->r[0];
     ptrdiff_t panels = panels_of(job->H), k = panels * L * c->phase[0].count, m;
@@ -202,7 +213,8 @@ static void backward_states_in(const cell *c, const pyrnn_job *job, const backwa
         memset(rows[r].ds, 0, sizeof(real) * (size_t)(c->states * Hp));
         for (int q = 0; q < c->states; q++)
             if (job->dstate[q])
-                memcpy(rows[r].ds + q * Hp, (const real *)job->dstate[q] + rows[r].row * H, sizeof(real) * (size_t)H);
+                memcpy(rows[r].ds + q * Hp, (const real *)job->dstate[q] + rows[r].row * H,
+                       sizeof(real) * (size_t)H);
     }
 }
 
@@ -212,11 +224,13 @@ static void backward_states_out(const cell *c, const pyrnn_job *job, const backw
     for (ptrdiff_t r = 0; r < n; r++)
         for (int q = 0; q < c->states; q++)
             if (job->dstate0[q])
-                memcpy((real *)job->dstate0[q] + rows[r].row * H, rows[r].ds + q * Hp, sizeof(real) * (size_t)H);
+                memcpy((real *)job->dstate0[q] + rows[r].row * H, rows[r].ds + q * Hp,
+                       sizeof(real) * (size_t)H);
 }
 
 /* The time loop of a block, for this thread's rows. */
-INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, const pyrnn_block *b, int thread)
+INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, const pyrnn_block *b,
+                     int thread)
 {
     const real *packed = (const real *)job->packed;
     const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
@@ -225,7 +239,9 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
     backward_row *rows = (backward_row *)(job->work + job->work_shared + (size_t)thread * job->work_thread);
     ptrdiff_t state_size = c->states * panels_of(job->H) * L, n = 0;
     for (ptrdiff_t p = b->p0 + thread; p < b->p1; p += job->threads, n++)
-        rows[n] = (backward_row){.p = p, .row = job_row(job, p), .length = job_length(job, p),
+        rows[n] = (backward_row){.p = p,
+                                 .row = job_row(job, p),
+                                 .length = job_length(job, p),
                                  .ds = space.ds + (p - b->p0) * state_size};
     if (b->starts)
         backward_states_in(c, job, rows, n);
@@ -246,7 +262,8 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
         backward_states_out(c, job, rows, n);
 }
 
-/* Blocks: half of the level-2 cache for the gate gradients; 256 pairs at least, for each block reads and writes all of dW. */
+/* Blocks: half of the level-2 cache for the gate gradients; 256 pairs at least, for each block reads and
+ * writes all of dW. */
 static void plan_backward(int id, pyrnn_job *job)
 {
     const cell *c = cells[id];

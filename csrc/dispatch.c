@@ -1,103 +1,23 @@
-/* The library's entries: judge what the caller passed, choose the table of kernels, plan, share out over threads, call.
- * Compiled for the baseline alone; everything that may fail fails here. */
+/* The library's entries: judge what the caller passed, choose the table of kernels, plan, share out over
+ * threads, call. Compiled for the baseline alone; everything that may fail fails here. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 #include "kernels.h"
 
-enum { ALIGNMENT = 64, MAGIC = 0x6e72 };
-
-/* ---- Instruction sets ---- */
-
-#define ISA(name, test) extern const pyrnn_kernels pyrnn_##name##_f32, pyrnn_##name##_f64;
-#include "isa.def"
-#undef ISA
-
-static const struct {
-    const char *name;
-    const pyrnn_kernels *f32, *f64;
-} isas[] = {
-#define ISA(name, test) {#name, &pyrnn_##name##_f32, &pyrnn_##name##_f64},
-#include "isa.def"
-#undef ISA
-};
-
-enum { ISAS = sizeof(isas) / sizeof(isas[0]) };
-
-static int cpu_has(int isa)
-{
-#if defined __x86_64__ || defined __i386__
-    __builtin_cpu_init();
-#endif
-    const int has[] = {
-#define ISA(name, test) (test) != 0,
-#include "isa.def"
-#undef ISA
-    };
-    return has[isa];
-}
-
-static atomic_int selected = -1; /* -1: the best one, not looked up yet */
-
-int pyrnn_isa_count(void)
-{
-    return ISAS;
-}
-
-const char *pyrnn_isa_name(int isa)
-{
-    return isa >= 0 && isa < ISAS ? isas[isa].name : NULL;
-}
-
-int pyrnn_isa_available(int isa)
-{
-    return isa >= 0 && isa < ISAS && cpu_has(isa);
-}
-
-int pyrnn_isa_lanes(int isa, int dtype)
-{
-    if (isa < 0 || isa >= ISAS || (dtype != PYRNN_F32 && dtype != PYRNN_F64))
-        return 0;
-    return dtype == PYRNN_F32 ? isas[isa].f32->lanes : isas[isa].f64->lanes;
-}
-
-int pyrnn_isa_selected(void)
-{
-    int isa = atomic_load(&selected);
-    if (isa < 0) {
-        for (isa = 0; !cpu_has(isa); isa++) /* the last one is what the compiler assumes anyway */
-            ;
-        atomic_store(&selected, isa);
-    }
-    return isa;
-}
-
-pyrnn_status pyrnn_isa_select(int isa)
-{
-    if (!pyrnn_isa_available(isa))
-        return PYRNN_BAD_ISA;
-    atomic_store(&selected, isa);
-    return PYRNN_OK;
-}
+enum { MAGIC = 0x6e72 }; /* begins every pack */
 
 /* ---- Threads ---- */
 
 static atomic_int forked;
 
-static void in_child(void)
-{
-    atomic_store(&forked, 1);
-}
+static void in_child(void) { atomic_store(&forked, 1); }
 
-__attribute__((constructor)) static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, in_child);
-}
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_child); }
 
 int pyrnn_threads_possible(void)
 {
@@ -108,33 +28,20 @@ int pyrnn_threads_possible(void)
 #endif
 }
 
-/* Waking a thread costs some microseconds, so each is given tens of microseconds of work. */
-static int useful_threads(int threads, double flops, ptrdiff_t most)
-{
-    const double flops_each = 4e6;
-    if (!pyrnn_threads_possible())
-        return 1;
-    if (threads > flops / flops_each)
-        threads = (int)(flops / flops_each);
-    if (threads > most)
-        threads = (int)most;
-    return threads > 1 ? threads : 1;
-}
-
-/* Runs `statement` for `thread` = 0..threads-1, each once, all of them before any thread goes on. OpenMP may grant fewer threads
- * than asked for; a thread then takes several numbers. */
+/* Runs `statement` for `thread` = 0..threads-1, each once, all of them before any thread goes on. OpenMP may
+ * grant fewer threads than asked for; a thread then takes several numbers. */
 #ifdef _OPENMP
-#define SHARE_OUT(threads, statement)                                                                                  \
-    do {                                                                                                               \
-        for (int thread = omp_get_thread_num(); thread < (threads); thread += omp_get_num_threads())                   \
-            statement;                                                                                                 \
-        _Pragma("omp barrier")                                                                                         \
+#define SHARE_OUT(threads, statement)                                                                        \
+    do {                                                                                                     \
+        for (int thread = omp_get_thread_num(); thread < (threads); thread += omp_get_num_threads())         \
+            statement;                                                                                       \
+        _Pragma("omp barrier")                                                                               \
     } while (0)
 #else
-#define SHARE_OUT(threads, statement)                                                                                  \
-    do {                                                                                                               \
-        for (int thread = 0; thread < (threads); thread++)                                                             \
-            statement;                                                                                                 \
+#define SHARE_OUT(threads, statement)                                                                        \
+    do {                                                                                                     \
+        for (int thread = 0; thread < (threads); thread++)                                                   \
+            statement;                                                                                       \
     } while (0)
 #endif
 
@@ -171,10 +78,7 @@ pyrnn_status pyrnn_describe(int cell, pyrnn_cell_info *info)
     return PYRNN_OK;
 }
 
-static int aligned(const void *p)
-{
-    return (uintptr_t)p % ALIGNMENT == 0;
-}
+static int aligned(const void *p) { return (uintptr_t)p % ALIGNMENT == 0; }
 
 /* Whether a*b*c bytes can be addressed. Factors are >= 0. */
 static int fits(ptrdiff_t a, ptrdiff_t b, ptrdiff_t c)
@@ -193,8 +97,8 @@ static pyrnn_status judge_layer(const pyrnn_layer *layer)
     if (layer->inputs < 1 || layer->units < 1)
         return PYRNN_BAD_DIMS;
     /* Padding adds up to 64 units; four gates of eight bytes. */
-    if (layer->inputs > PTRDIFF_MAX / 64 || layer->units > PTRDIFF_MAX / 64 || !fits(layer->inputs + 64, layer->units + 64, 32) ||
-        !fits(layer->units + 64, layer->units + 64, 32))
+    if (layer->inputs > PTRDIFF_MAX / 64 || layer->units > PTRDIFF_MAX / 64 ||
+        !fits(layer->inputs + 64, layer->units + 64, 32) || !fits(layer->units + 64, layer->units + 64, 32))
         return PYRNN_TOO_LARGE;
     return PYRNN_OK;
 }
@@ -209,11 +113,6 @@ typedef struct {
 
 _Static_assert(sizeof(header) <= ALIGNMENT, "the header fills one aligned unit");
 
-static const pyrnn_kernels *kernels_of(int isa, int dtype)
-{
-    return dtype == PYRNN_F32 ? isas[isa].f32 : isas[isa].f64;
-}
-
 pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
 {
     if (!layer || !bytes)
@@ -221,13 +120,13 @@ pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
     pyrnn_status status = judge_layer(layer);
     if (status)
         return status;
-    const pyrnn_kernels *kernels = kernels_of(pyrnn_isa_selected(), layer->dtype);
+    const pyrnn_kernels *kernels = pyrnn_kernels_of(pyrnn_isa_selected(), layer->dtype);
     *bytes = ALIGNMENT + kernels->packed_size(layer->cell, use, layer->inputs, layer->units);
     return PYRNN_OK;
 }
 
-pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                        const void *b_hh, void *packed)
+pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
+                        const void *b_ih, const void *b_hh, void *packed)
 {
     if (!layer || !w_ih || !w_hh || !packed || !aligned(packed))
         return PYRNN_BAD_POINTER;
@@ -239,8 +138,9 @@ pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, con
     header head = {.magic = MAGIC, .use = use, .isa = pyrnn_isa_selected(), .layer = *layer};
     memset(packed, 0, ALIGNMENT);
     memcpy(packed, &head, sizeof(head));
-    kernels_of(head.isa, layer->dtype)
-        ->pack(layer->cell, use, layer->inputs, layer->units, w_ih, w_hh, b_ih, b_hh, (char *)packed + ALIGNMENT);
+    pyrnn_kernels_of(head.isa, layer->dtype)
+        ->pack(layer->cell, use, layer->inputs, layer->units, w_ih, w_hh, b_ih, b_hh,
+               (char *)packed + ALIGNMENT);
     return PYRNN_OK;
 }
 
@@ -249,57 +149,10 @@ static pyrnn_status read_header(const void *packed, int use, header *head)
     if (!packed || !aligned(packed))
         return PYRNN_BAD_POINTER;
     memcpy(head, packed, sizeof(*head));
-    if (head->magic != MAGIC || head->use != use || !pyrnn_isa_available(head->isa) || judge_layer(&head->layer))
+    if (head->magic != MAGIC || head->use != use || !pyrnn_isa_available(head->isa) ||
+        judge_layer(&head->layer))
         return PYRNN_BAD_PACKED;
     return PYRNN_OK;
-}
-
-/* ---- Planning ---- */
-
-/* Rows by falling length, and how many are active at each step. Stable, so that the plan is a function of the lengths. */
-static void sort_rows(const int64_t *lengths, ptrdiff_t T, ptrdiff_t B, ptrdiff_t *order, ptrdiff_t *length, ptrdiff_t *active,
-                      ptrdiff_t *offset)
-{
-    memset(active, 0, sizeof(*active) * (size_t)(T + 1));
-    for (ptrdiff_t b = 0; b < B; b++)
-        active[lengths[b]]++;
-    ptrdiff_t longer = 0; /* rows of more than s steps */
-    for (ptrdiff_t s = T; s >= 0; s--) {
-        ptrdiff_t of_s = active[s];
-        active[s] = offset[s] = longer;
-        longer += of_s;
-    }
-    for (ptrdiff_t b = 0; b < B; b++) {
-        ptrdiff_t p = offset[lengths[b]]++;
-        order[p] = b;
-        length[p] = lengths[b];
-    }
-    offset[0] = 0;
-    for (ptrdiff_t s = 0; s < T; s++)
-        offset[s + 1] = offset[s] + active[s];
-}
-
-static size_t plan_size(const pyrnn_sequence *seq)
-{
-    if (!seq->lengths)
-        return 0;
-    size_t numbers = 2 * ((size_t)seq->B + (size_t)seq->T + 1);
-    return (numbers * sizeof(ptrdiff_t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
-static size_t cache_size(void)
-{
-    static atomic_size_t size;
-    size_t bytes = atomic_load(&size);
-    if (!bytes) {
-        long found = 0;
-#ifdef _SC_LEVEL2_CACHE_SIZE
-        found = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#endif
-        bytes = found > 0 ? (size_t)found : 1u << 20;
-        atomic_store(&size, bytes);
-    }
-    return bytes;
 }
 
 static pyrnn_status judge_sequence(const pyrnn_sequence *seq, const pyrnn_layer *layer)
@@ -319,43 +172,6 @@ static pyrnn_status judge_sequence(const pyrnn_sequence *seq, const pyrnn_layer 
     return PYRNN_OK;
 }
 
-/* What the size of work depends on, then what only a call needs. With a NULL work, plan arrays stay unset. */
-static void make_job(const pyrnn_sequence *seq, const header *head, int training, void *work, pyrnn_job *job)
-{
-    ptrdiff_t T = seq->T, B = seq->B, I = head->layer.inputs, H = head->layer.units, pairs = T * B;
-    const pyrnn_kernels *kernels = kernels_of(head->isa, head->layer.dtype);
-    *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = cache_size()};
-    if (seq->lengths) {
-        pairs = 0;
-        for (ptrdiff_t b = 0; b < B; b++)
-            pairs += seq->lengths[b];
-    }
-    double flops = 2. * infos[head->layer.cell].gates * (double)pairs * (double)H * (double)(I + H);
-    job->threads = training ? useful_threads(seq->threads, 2 * flops, PTRDIFF_MAX) : useful_threads(seq->threads, flops, B);
-    job->pairs = pairs;
-    if (training)
-        kernels->plan_backward(head->layer.cell, job);
-    else
-        kernels->plan_forward(head->layer.cell, job);
-    if (!work)
-        return;
-    job->work = (char *)work + plan_size(seq);
-    if (seq->lengths) {
-        ptrdiff_t *at = work;
-        ptrdiff_t *order = at, *length = at + B, *active = at + 2 * B, *offset = at + 2 * B + T + 1;
-        sort_rows(seq->lengths, T, B, order, length, active, offset);
-        job->order = order, job->length = length, job->active = active, job->offset = offset;
-    }
-    job->x = seq->x, job->x_step = seq->x_step, job->x_row = seq->x_row;
-    memcpy(job->state0, seq->state0, sizeof(job->state0));
-    job->reset = seq->reset, job->reset_step = seq->reset_step, job->reset_row = seq->reset_row;
-}
-
-static size_t work_size(const pyrnn_sequence *seq, const pyrnn_job *job)
-{
-    return plan_size(seq) + job->work_shared + (size_t)job->threads * job->work_thread;
-}
-
 static pyrnn_status work_of(const void *packed, const pyrnn_sequence *seq, int use, size_t *bytes)
 {
     header head;
@@ -367,8 +183,7 @@ static pyrnn_status work_of(const void *packed, const pyrnn_sequence *seq, int u
         status = judge_sequence(seq, &head.layer);
     if (status)
         return status;
-    make_job(seq, &head, use == PYRNN_BACKWARD, NULL, &job);
-    *bytes = work_size(seq, &job);
+    *bytes = pyrnn_plan(seq, head.isa, &head.layer, use == PYRNN_BACKWARD, NULL, &job);
     return PYRNN_OK;
 }
 
@@ -382,7 +197,8 @@ pyrnn_status pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B
     if (status)
         return status;
     const pyrnn_cell_info *info = &infos[layer->cell];
-    *bytes = (size_t)T * (size_t)B * (size_t)layer->units * (size_t)(info->states + info->saves) * (size_t)layer->dtype / 8;
+    *bytes = (size_t)T * (size_t)B * (size_t)layer->units * (size_t)(info->states + info->saves) *
+             (size_t)layer->dtype / 8;
     return PYRNN_OK;
 }
 
@@ -398,16 +214,19 @@ pyrnn_status pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, 
 
 /* ---- Calls ---- */
 
-static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use, void *work, pyrnn_job *job, header *head)
+static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use, void *work, pyrnn_job *job,
+                          header *head)
 {
     pyrnn_status status = read_header(packed, use, head);
     if (!status)
         status = judge_sequence(seq, &head->layer);
     if (status)
         return status;
-    make_job(seq, head, use == PYRNN_BACKWARD, work, job);
+    if (!work || !aligned(work))
+        return PYRNN_BAD_POINTER;
+    pyrnn_plan(seq, head->isa, &head->layer, use == PYRNN_BACKWARD, work, job);
     job->packed = (const char *)packed + ALIGNMENT;
-    if (!aligned(work) || (!work && work_size(seq, job) > 0) || (!seq->x && job->pairs > 0))
+    if (!seq->x && job->pairs > 0)
         return PYRNN_BAD_POINTER;
     return PYRNN_OK;
 }
@@ -429,7 +248,8 @@ pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
     job.y = out->y, job.y_step = out->y_step, job.y_row = out->y_row;
     job.saved = out->saved;
     memcpy(job.state, out->state, sizeof(job.state));
-    void (*forward)(const pyrnn_job *, int) = kernels_of(head.isa, head.layer.dtype)->cells[head.layer.cell].forward;
+    void (*forward)(const pyrnn_job *, int) =
+        pyrnn_kernels_of(head.isa, head.layer.dtype)->cells[head.layer.cell].forward;
     if (job.threads == 1) {
         forward(&job, 0);
         return PYRNN_OK;
@@ -441,7 +261,8 @@ pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
     return PYRNN_OK;
 }
 
-/* The first step of the block that ends before step s1: as many steps as job->block pairs allow, and one at least. */
+/* The first step of the block that ends before step s1: as many steps as job->block pairs allow, and one at
+ * least. */
 static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
 {
     ptrdiff_t s = b->s1, pairs = 0;
@@ -455,8 +276,8 @@ static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
     return s;
 }
 
-/* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums over nothing come out
- * as zeros. Runs in every thread. */
+/* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums
+ * over nothing come out as zeros. Runs in every thread. */
 static void backward(const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
 {
     pyrnn_block b = {.first = 1};
@@ -494,7 +315,7 @@ pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *gr
     memcpy(job.dstate0, grads->dstate0, sizeof(job.dstate0));
     job.dx = grads->dx, job.dx_step = grads->dx_step, job.dx_row = grads->dx_row;
     job.dw_ih = grads->dw_ih, job.dw_hh = grads->dw_hh, job.db_ih = grads->db_ih, job.db_hh = grads->db_hh;
-    const pyrnn_kernels *kernels = kernels_of(head.isa, head.layer.dtype);
+    const pyrnn_kernels *kernels = pyrnn_kernels_of(head.isa, head.layer.dtype);
 #ifdef _OPENMP
 #pragma omp parallel num_threads(job.threads) if (job.threads > 1)
 #endif

@@ -1,14 +1,14 @@
-/* The time loop forward. A thread runs its rows from the first step to the last, in strips of rows, in blocks of steps: the
- * input part of a block's pre-activations is one product that stays in the level-2 cache; then, step by step, each tile's
- * recurrent part is accumulated in registers and meets it in `point`. */
+/* The time loop forward. A thread runs its rows from the first step to the last, in strips of rows, in blocks
+ * of steps: the input part of a block's pre-activations is one product that stays in the level-2 cache; then,
+ * step by step, each tile's recurrent part is accumulated in registers and meets it in `point`. */
 
 /* A sequence of the strip on its way through the steps. */
 typedef struct {
     ptrdiff_t p, row, length; /* sorted number, row of the caller, steps */
     const real *prev[MAX_STATES]; /* state before the step */
-    real *next[MAX_STATES];       /* where the state after it goes */
-    real *saved;                  /* [K][H] of the step, NULL when nothing is to be kept */
-    real *y;                      /* of the step, NULL when next[0] is it */
+    real *next[MAX_STATES]; /* where the state after it goes */
+    real *saved; /* [K][H] of the step, NULL when nothing is to be kept */
+    real *y; /* of the step, NULL when next[0] is it */
 } forward_row;
 
 /* The time index of step s, and whether an episode begins between it and the step before it. */
@@ -34,7 +34,8 @@ INLINE ptrdiff_t still_active(const forward_row *rows, ptrdiff_t n, ptrdiff_t s)
 }
 
 /* Points a row's states before and after step s. */
-INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row, ptrdiff_t s)
+INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row,
+                            ptrdiff_t s)
 {
     ptrdiff_t H = job->H, index = job_offset(job, s) + row->p, total = job->pairs;
     real *y = (real *)job->y + time_of(job, row->length, s) * job->y_step + row->row * job->y_row;
@@ -54,7 +55,8 @@ INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zer
 }
 
 /* ax[panel][pair][G][L] = bias + x @ W for n (step, row) pairs whose inputs are x[0..n-1]. */
-NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, const real *const *x, ptrdiff_t n, real *ax)
+NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, const real *const *x,
+                             ptrdiff_t n, real *ax)
 {
     packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
     const real *w = packed + lay.w, *bias = packed + lay.bias_x;
@@ -70,14 +72,15 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
             for (ptrdiff_t i = 0; i < m; i++)
                 for (int r = 0; r < rows; r++)
                     for (int g = 0; g < c->gates; g++)
-                        vstorea(ax + ((panel + i) * n + r0 + r) * width + g * L, out[r * vecs + i * c->gates + g]);
+                        vstorea(ax + ((panel + i) * n + r0 + r) * width + g * L,
+                                out[r * vecs + i * c->gates + g]);
         }
     }
 }
 
 /* A unit panel of one row: from pre-activations to the next state. */
-INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job, const forward_row *row,
-                          ptrdiff_t j, const real *ax, const V *ah)
+INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job,
+                          const forward_row *row, ptrdiff_t j, const real *ax, const V *ah)
 {
     ptrdiff_t H = job->H, n = H - j;
     V a[MAX_GATES], s[MAX_STATES], saved[MAX_SAVES] = {0};
@@ -101,10 +104,12 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
 }
 
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
-INLINE void forward_phase(const cell *c, point_function *point, int phase, const pyrnn_job *job, const real *packed,
-                          const packed_layout *lay, const forward_row *rows, ptrdiff_t n, const real *ax, ptrdiff_t ax_panel)
+INLINE void forward_phase(const cell *c, point_function *point, int phase, const pyrnn_job *job,
+                          const real *packed, const packed_layout *lay, const forward_row *rows, ptrdiff_t n,
+                          const real *ax, ptrdiff_t ax_panel)
 {
-    const int count = c->phase[phase].count, at_once = panels_at_once(count), max_rows = tile_rows(at_once * count);
+    const int count = c->phase[phase].count, at_once = panels_at_once(count),
+              max_rows = tile_rows(at_once * count);
     const real *w = packed + lay->r[phase], *bias = packed + lay->bias_h[phase];
     ptrdiff_t panels = panels_of(job->H), H = job->H, m;
     row_split split = split_rows(n, max_rows);
@@ -123,7 +128,8 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
             for (ptrdiff_t i = 0; i < m; i++)
                 for (int r = 0; r < height; r++)
                     forward_point(c, point, phase, job, rows + r0 + r, (panel + i) * L,
-                                  ax + (panel + i) * ax_panel + (r0 + r) * c->gates * L, ah + (r * m + i) * count);
+                                  ax + (panel + i) * ax_panel + (r0 + r) * c->gates * L,
+                                  ah + (r * m + i) * count);
         }
     }
 }
@@ -139,7 +145,9 @@ static size_t forward_space_of(const cell *c, const pyrnn_job *job, char *at, fo
 {
     size_t used = 0, real_size = sizeof(real);
     size_t panels = (size_t)panels_of(job->H), block = (size_t)job->block, strip = (size_t)job->strip;
-#define PART(bytes) (at ? at + used : NULL); used += ((bytes) + 63) / 64 * 64
+#define PART(bytes)                                                                                          \
+    (at ? at + used : NULL);                                                                                 \
+    used += ((bytes) + 63) / 64 * 64
     space->ax = (real *)PART(block * panels * L * c->gates * real_size);
     space->scratch = (real *)PART(c->phases > 1 ? strip * c->saves * (size_t)job->H * real_size : 0);
     space->rows = (forward_row *)PART(strip * sizeof(forward_row));
@@ -148,7 +156,8 @@ static size_t forward_space_of(const cell *c, const pyrnn_job *job, char *at, fo
     return used;
 }
 
-/* Beyond a length y is zero; the final state is that of the last step, or the initial one where there is none. */
+/* Beyond a length y is zero; the final state is that of the last step, or the initial one where there is
+ * none. */
 static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, const forward_row *row)
 {
     size_t bytes = sizeof(real) * (size_t)job->H;
@@ -164,7 +173,8 @@ static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, c
 }
 
 /* The rows of one strip from their first step to their last. */
-INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job, const forward_space *space, ptrdiff_t n)
+INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job,
+                          const forward_space *space, ptrdiff_t n)
 {
     const real *packed = (const real *)job->packed;
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
@@ -197,19 +207,22 @@ INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, 
 {
     forward_space space;
     forward_space_of(c, job, job->work + (size_t)thread * job->work_thread, &space);
-    ptrdiff_t p = thread; /* dealt out in turn: each thread gets long and short sequences alike, still sorted */
+    ptrdiff_t p =
+        thread; /* dealt out in turn: each thread gets long and short sequences alike, still sorted */
     while (p < job->B) {
         ptrdiff_t n = 0;
         for (; p < job->B && n < job->strip; p += job->threads, n++) {
             real *scratch = c->phases > 1 ? space.scratch + n * c->saves * job->H : NULL;
-            space.rows[n] = (forward_row){.p = p, .row = job_row(job, p), .length = job_length(job, p), .saved = scratch};
+            space.rows[n] =
+                (forward_row){.p = p, .row = job_row(job, p), .length = job_length(job, p), .saved = scratch};
         }
         forward_strip(c, point, job, &space, n);
     }
 }
 
-/* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room beside them;
- * 64 pairs at least, for a strip of few rows would stream R anew for each; and 6 MB at most over all threads. */
+/* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room
+ * beside them; 64 pairs at least, for a strip of few rows would stream R anew for each; and 6 MB at most over
+ * all threads. */
 static void plan_forward(int id, pyrnn_job *job)
 {
     const cell *c = cells[id];

@@ -1,5 +1,5 @@
-/* What follows a block's time loop: the products of its gate gradients with weights (dx), inputs (dW) and states (dR), and their
- * sums (biases). Tiles are shared out over threads; each is computed by one. */
+/* What follows a block's time loop: the products of its gate gradients with weights (dx), inputs (dW) and
+ * states (dR), and their sums (biases). Tiles are shared out over threads; each is computed by one. */
 
 /* A thread's share of n equal tasks. */
 typedef struct {
@@ -14,7 +14,8 @@ INLINE share share_of(ptrdiff_t n, int thread, int threads)
 }
 
 /* dx = dG @ W for this thread's pairs. */
-static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs, int thread)
+static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs,
+                            int thread)
 {
     packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
     const real *w = (const real *)job->packed + lay.w;
@@ -37,10 +38,12 @@ static void input_gradients(const cell *c, const pyrnn_job *job, const backward_
     }
 }
 
-/* sum[panel][k][gate] += a' dG over the block's pairs, for this thread's tiles; a[pair] has K elements, the gates are the slots
- * first..first+gates-1. Pairs are taken in runs, so that a panel's gradients stay in the level-1 cache for all k. */
-static void weight_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, const pyrnn_block *b,
-                             ptrdiff_t pairs, int first, int gates, const real *const *a, ptrdiff_t K, real *sum, int thread)
+/* sum[panel][k][gate] += a' dG over the block's pairs, for this thread's tiles; a[pair] has K elements, the
+ * gates are the slots first..first+gates-1. Pairs are taken in runs, so that a panel's gradients stay in the
+ * level-1 cache for all k. */
+static void weight_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
+                             const pyrnn_block *b, ptrdiff_t pairs, int first, int gates,
+                             const real *const *a, ptrdiff_t K, real *sum, int thread)
 {
     enum { RUN = 128 };
     const int at_once = panels_at_once(gates), most = tile_rows(at_once * gates);
@@ -64,8 +67,8 @@ static void weight_gradients(const cell *c, const pyrnn_job *job, const backward
     }
 }
 
-static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, const pyrnn_block *b,
-                           ptrdiff_t pairs, int thread)
+static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
+                           const pyrnn_block *b, ptrdiff_t pairs, int thread)
 {
     share mine = share_of(panels_of(job->H), thread, job->threads);
     for (ptrdiff_t panel = mine.from; panel < mine.to; panel++)
@@ -89,14 +92,15 @@ static void products(int id, const pyrnn_job *job, const pyrnn_block *b, int thr
         input_gradients(c, job, &space, pairs, thread);
     weight_gradients(c, job, &space, b, pairs, 0, c->gates, space.x, job->I, space.dw, thread);
     for (int i = 0; i < c->phases; i++)
-        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h[i], job->H, space.dr[i],
-                         thread);
+        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h[i], job->H,
+                         space.dr[i], thread);
     if (job->db_ih || job->db_hh)
         bias_gradients(c, job, &space, b, pairs, thread);
 }
 
 /* out[block[slot]*H + unit] = sum[panel][first + slot][lane] */
-static void unpack_bias(const cell *c, int first, int count, const int *block, ptrdiff_t H, const real *sum, real *out)
+static void unpack_bias(const cell *c, int first, int count, const int *block, ptrdiff_t H, const real *sum,
+                        real *out)
 {
     for (ptrdiff_t j0 = 0; j0 < H && out; j0 += L, sum += c->slots * L)
         for (int k = 0; k < count; k++)
@@ -111,14 +115,16 @@ static void finish(int id, const pyrnn_job *job, int thread)
     backward_space_of(c, job, job->work, &space);
     unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
     for (int i = 0; i < c->phases; i++)
-        unpack_columns(c->phase[i].count, c->block_h + c->phase[i].first, job->H, job->H, space.dr[i], job->dw_hh, thread,
-                       job->threads);
+        unpack_columns(c->phase[i].count, c->block_h + c->phase[i].first, job->H, job->H, space.dr[i],
+                       job->dw_hh, thread, job->threads);
     if (thread == 0) {
         unpack_bias(c, 0, c->gates, c->block_x, job->H, space.db, job->db_ih);
         for (int i = 0; i < c->phases; i++)
-            unpack_bias(c, c->phase[i].first, c->phase[i].count, c->block_h + c->phase[i].first, job->H, space.db, job->db_hh);
+            unpack_bias(c, c->phase[i].first, c->phase[i].count, c->block_h + c->phase[i].first, job->H,
+                        space.db, job->db_hh);
     }
     for (ptrdiff_t p = thread; p < job->B && job->dx; p += job->threads)
         for (ptrdiff_t t = job_length(job, p); t < job->T; t++)
-            memset((real *)job->dx + t * job->dx_step + job_row(job, p) * job->dx_row, 0, sizeof(real) * (size_t)job->I);
+            memset((real *)job->dx + t * job->dx_step + job_row(job, p) * job->dx_row, 0,
+                   sizeof(real) * (size_t)job->I);
 }

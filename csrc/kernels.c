@@ -1,5 +1,5 @@
-/* The translation unit of the kernels, compiled once for each instruction set and dtype (CMakeLists.txt). It turns the list of
- * cells into functions and exports one table. */
+/* The translation unit of the kernels, compiled once for each instruction set and dtype (CMakeLists.txt). It
+ * turns the list of cells into functions and exports one table. */
 #include <string.h>
 
 #include "kernels.h"
@@ -29,11 +29,14 @@ static const cell *const cells[] = {
 #include "gradients.h"
 
 /* The list says in numbers what the cell file says in formulas. */
-#define CELL(name, gates_, states_, saves_)                                                                            \
-    static void name##_forward(const pyrnn_job *job, int thread) { forward(&name, name##_point, job, thread); }        \
-    static void name##_backward(const pyrnn_job *job, const pyrnn_block *block, int thread)                            \
-    {                                                                                                                  \
-        backward(&name, name##_back, job, block, thread);                                                              \
+#define CELL(name, gates_, states_, saves_)                                                                  \
+    static void name##_forward(const pyrnn_job *job, int thread)                                             \
+    {                                                                                                        \
+        forward(&name, name##_point, job, thread);                                                           \
+    }                                                                                                        \
+    static void name##_backward(const pyrnn_job *job, const pyrnn_block *block, int thread)                  \
+    {                                                                                                        \
+        backward(&name, name##_back, job, block, thread);                                                    \
     }
 #include "cells.def"
 #undef CELL

@@ -1,15 +1,17 @@
-/* Private: what dispatch.c and the per-ISA objects say to each other. dispatch.c judges and plans; kernels cannot fail. */
+/* Private: what dispatch.c and the per-ISA objects say to each other. dispatch.c judges and plans; kernels
+ * cannot fail. */
 #ifndef PYRNN_KERNELS_H
 #define PYRNN_KERNELS_H
 
 #include "pyrnn.h"
 
 /*
- * One call, resolved. Rows (sequences) are sorted by falling length, so that those still active at a step are the first
- * ones; p counts sorted rows. order, length, active and offset are NULL where all rows have T steps.
+ * One call, resolved. Rows (sequences) are sorted by falling length, so that those still active at a step are
+ * the first ones; p counts sorted rows. order, length, active and offset are NULL where all rows have T
+ * steps.
  *
- * A valid (step, row) pair has the index offset[s] + p in everything that is saved: no room for padding, and the products
- * after the time loop run over valid steps alone.
+ * A valid (step, row) pair has the index offset[s] + p in everything that is saved: no room for padding, and
+ * the products after the time loop run over valid steps alone.
  */
 typedef struct {
     ptrdiff_t T, B, I, H;
@@ -22,7 +24,7 @@ typedef struct {
     const uint8_t *reset;
     ptrdiff_t reset_step, reset_row;
 
-    const ptrdiff_t *order;  /* [B] row of sorted row p */
+    const ptrdiff_t *order; /* [B] row of sorted row p */
     const ptrdiff_t *length; /* [B] of sorted row p */
     const ptrdiff_t *active; /* [T+1] sorted rows that have a step s */
     const ptrdiff_t *offset; /* [T+1] valid pairs before step s */
@@ -35,16 +37,15 @@ typedef struct {
     void *dx, *dstate0[PYRNN_MAX_STATES], *dw_ih, *dw_hh, *db_ih, *db_hh;
     ptrdiff_t dx_step, dx_row;
 
-    size_t l2;               /* bytes of a core's level-2 cache: sizes blocks, never results */
-    ptrdiff_t strip, block;  /* rows that run together; (step, row) pairs, at most, whose gates are in work at once */
+    size_t l2; /* bytes of a core's level-2 cache: sizes blocks, never results */
+    ptrdiff_t strip,
+        block; /* rows that run together; (step, row) pairs, at most, whose gates are in work at once */
     char *work;
-    size_t work_shared, work_thread; /* bytes of the part that threads share (backward), then of each thread's own */
+    size_t work_shared,
+        work_thread; /* bytes of the part that threads share (backward), then of each thread's own */
 } pyrnn_job;
 
-static inline ptrdiff_t job_row(const pyrnn_job *job, ptrdiff_t p)
-{
-    return job->order ? job->order[p] : p;
-}
+static inline ptrdiff_t job_row(const pyrnn_job *job, ptrdiff_t p) { return job->order ? job->order[p] : p; }
 static inline ptrdiff_t job_length(const pyrnn_job *job, ptrdiff_t p)
 {
     return job->length ? job->length[p] : job->T;
@@ -67,19 +68,31 @@ typedef struct {
 
 typedef struct {
     void (*forward)(const pyrnn_job *job, int thread);
-    void (*backward)(const pyrnn_job *job, const pyrnn_block *block, int thread); /* the time loop of a block */
+    void (*backward)(const pyrnn_job *job, const pyrnn_block *block,
+                     int thread); /* the time loop of a block */
 } pyrnn_cell_kernels;
 
 typedef struct {
     int lanes;
     pyrnn_cell_kernels cells[PYRNN_CELLS];
     size_t (*packed_size)(int cell, int use, ptrdiff_t I, ptrdiff_t H);
-    void (*pack)(int cell, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh, const void *b_ih,
-                 const void *b_hh, void *packed);
+    void (*pack)(int cell, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh,
+                 const void *b_ih, const void *b_hh, void *packed);
     void (*plan_forward)(int cell, pyrnn_job *job); /* sets strip, block and the sizes of work */
     void (*plan_backward)(int cell, pyrnn_job *job);
-    void (*products)(int cell, const pyrnn_job *job, const pyrnn_block *block, int thread); /* after a block's time loop */
+    void (*products)(int cell, const pyrnn_job *job, const pyrnn_block *block,
+                     int thread); /* after a block's time loop */
     void (*finish)(int cell, const pyrnn_job *job, int thread); /* after the last block */
 } pyrnn_kernels;
+
+enum { ALIGNMENT = 64 }; /* bytes, of packs, of work and of its parts */
+
+/* isa.c */
+const pyrnn_kernels *pyrnn_kernels_of(int isa, int dtype);
+
+/* plan.c: resolves a judged call and returns the bytes of work that it needs. With a NULL work it does no
+ * more than that; else the job lacks only `packed` and what forward and backward do not share. */
+size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, int training, void *work,
+                  pyrnn_job *job);
 
 #endif

@@ -1,11 +1,14 @@
-/* The layouts that the kernels read, written from PyTorch's (G*H, K) matrices. A panel is L units; units beyond H are zeros,
- * so that tails cost the products nothing. Offsets count reals from behind the header.
+/* The layouts that the kernels read, written from PyTorch's (G*H, K) matrices. A panel is L units; units
+ * beyond H are zeros, so that tails cost the products nothing. Offsets count reals from behind the header.
  *
- * Forward:   zero [Hp]                                    a row of zeros: the state of a row that has none
- *            bias_x [panel][G][L], then per phase bias_h [panel][count][L]
- *            W [group][k < I][panel of group][G][L], then per phase R [group][k < H][panel of group][count][L]
- * Backward:  zero [Hp]
- *            per phase R' [group of H][panel][count][L (k)][lane of group], then W' [group of I][panel][G][L (k)][lane of group]
+ *     forward:  zero [Hp]                              the state of a row that has none
+ *               bias_x [panel][G][L]
+ *               bias_h [panel][count][L]                                           one for each phase
+ *               W [group][k < I][panel of group][G][L]
+ *               R [group][k < H][panel of group][count][L]                         one for each phase
+ *     backward: zero [Hp]
+ *               R' [group of H][panel][count][L (k)][lane of group]                one for each phase
+ *               W' [group of I][panel][G][L (k)][lane of group]
  *
  * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. */
 
@@ -16,7 +19,7 @@ INLINE ptrdiff_t max_of(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 
 typedef struct {
     ptrdiff_t zero, bias_x, bias_h[MAX_PHASES], w, r[MAX_PHASES]; /* where each part begins */
-    ptrdiff_t size;                                              /* reals in all */
+    ptrdiff_t size; /* reals in all */
 } packed_layout;
 
 static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
@@ -48,8 +51,8 @@ static void pack_bias(int gates, const int *block, ptrdiff_t H, const real *bias
                 out[l] = bias && j0 + l < H ? bias[block[g] * H + j0 + l] : 0;
 }
 
-/* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. A transposition, done in
- * squares of L so that each line of w is read once. */
+/* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. A
+ * transposition, done in squares of L so that each line of w is read once. */
 static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, real *out)
 {
     ptrdiff_t panels = panels_of(H);
@@ -86,8 +89,8 @@ static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, con
     }
 }
 
-static void pack(int id, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh, const void *b_ih,
-                 const void *b_hh, void *packed)
+static void pack(int id, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh,
+                 const void *b_ih, const void *b_hh, void *packed)
 {
     const cell *c = cells[id];
     packed_layout lay = layout_of(c, use, I, H);
@@ -113,9 +116,10 @@ static size_t packed_size(int id, int use, ptrdiff_t I, ptrdiff_t H)
     return sizeof(real) * (size_t)layout_of(cells[id], use, I, H).size;
 }
 
-/* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for panels of this thread. */
-static void unpack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w, int thread,
-                           int threads)
+/* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for panels of this
+ * thread. */
+static void unpack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w,
+                           int thread, int threads)
 {
     for (ptrdiff_t panel = thread; panel < panels_of(H); panel += threads) {
         ptrdiff_t n = min_of(L, H - panel * L);
@@ -123,6 +127,7 @@ static void unpack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H
             for (ptrdiff_t k0 = 0; k0 < K; k0 += L)
                 for (ptrdiff_t l = 0; l < n; l++)
                     for (ptrdiff_t k = k0; k < min_of(k0 + L, K); k++)
-                        w[(block[g] * H + panel * L + l) * K + k] = from[((panel * K + k) * gates + g) * L + l];
+                        w[(block[g] * H + panel * L + l) * K + k] =
+                            from[((panel * K + k) * gates + g) * L + l];
     }
 }

@@ -1,16 +1,17 @@
 /*
  * pyrnn: fused recurrent layers on the CPU, forward and back-propagation through time.
  *
- * One call runs one direction of one layer over a batch of sequences. The library allocates nothing, keeps nothing
- * between calls and knows no Python: the caller owns every buffer and asks for its size first.
+ * One call runs one direction of one layer over a batch of sequences. The library allocates nothing, keeps
+ * nothing between calls and knows no Python: the caller owns every buffer and asks for its size first.
  *
  *     pyrnn_packed_size, pyrnn_pack      weights, once per weight value and use
  *     pyrnn_forward_work, pyrnn_forward  outputs and final state; with `saved`, all that backward needs
  *     pyrnn_backward_work, pyrnn_backward  gradients of input, weights, biases and initial state
  *
  * Dimensions:  T steps, B sequences (rows), I inputs, H units, G gates, S states, K saved values per unit.
- * Arrays are described as [slowest]...[fastest]; strides count elements, not bytes. Elements are float or double as the
- * layer's dtype says; void * keeps one entry for both. Every function returns PYRNN_OK or the reason why it did nothing.
+ * Arrays are described as [slowest]...[fastest]; strides count elements, not bytes. Elements are float or
+ * double as the layer's dtype says; void * keeps one entry for both. Every function returns PYRNN_OK or the
+ * reason why it did nothing.
  *
  * Threads: calls may run at once as long as they share no buffer that one of them writes.
  */
@@ -73,9 +74,10 @@ typedef struct {
 PYRNN_API const char *pyrnn_message(int status);                         /* one English sentence, static */
 PYRNN_API pyrnn_status pyrnn_describe(int cell, pyrnn_cell_info *info);
 
-/* ---- Instruction sets -------------------------------------------------------------------------------------------
- * Built ones are numbered from 0, best first. pyrnn_pack packs for the selected one (at start: the best that this CPU
- * has) and the other calls follow what they are given, so selecting another later never makes packed weights wrong. */
+/* ---- Instruction sets ----
+ * Built ones are numbered from 0, best first. pyrnn_pack packs for the selected one (at start: the best that
+ * this CPU has) and the other calls follow what they are given, so selecting another later never makes packed
+ * weights wrong. */
 PYRNN_API int pyrnn_isa_count(void);
 PYRNN_API const char *pyrnn_isa_name(int isa);   /* NULL beyond the last */
 PYRNN_API int pyrnn_isa_available(int isa);      /* 1 when this CPU has it */
@@ -83,12 +85,13 @@ PYRNN_API int pyrnn_isa_lanes(int isa, int dtype); /* numbers per vector registe
 PYRNN_API int pyrnn_isa_selected(void);
 PYRNN_API pyrnn_status pyrnn_isa_select(int isa);
 
-/* ---- Threads ----------------------------------------------------------------------------------------------------
- * 1 when calls may use more than the caller's thread: the library was built with OpenMP, and this is no forked child. (OpenMP
- * runtimes hang in the child of a process that has used them, so a forked child runs on one thread.) */
+/* ---- Threads ----
+ * 1 when calls may use more than the caller's thread: the library was built with OpenMP, and this is no forked
+ * child. (OpenMP runtimes hang in the child of a process that has used them, so a forked child runs on one
+ * thread.) */
 PYRNN_API int pyrnn_threads_possible(void);
 
-/* ---- Weights ---------------------------------------------------------------------------------------------------- */
+/* ---- Weights ---- */
 typedef struct {
     int cell;                /* pyrnn_cell */
     int dtype;               /* pyrnn_dtype */
@@ -105,21 +108,21 @@ PYRNN_API pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size
  *   w_hh    [G*H][H]   in
  *   b_ih    [G*H]      in, NULL for zeros
  *   b_hh    [G*H]      in, NULL for zeros
- *   packed  [bytes]    out, aligned to 64 bytes; a snapshot: later changes of the weights do not reach it. It may be
- *                      copied to another address of the same alignment, but not to another machine.
+ *   packed  [bytes]    out, aligned to 64 bytes; a snapshot: later changes of the weights do not reach it. It
+ *                      may be copied to another address of the same alignment, but not to another machine.
  */
 PYRNN_API pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
                                   const void *b_ih, const void *b_hh, void *packed);
 
-/* ---- Sequences --------------------------------------------------------------------------------------------------
+/* ---- Sequences ----
  * What forward and backward of one sequence call share; backward wants the very values that forward was given.
  *
  *   x        [T][B][I]  element (t, b, i) at x[t*x_step + b*x_row + i]; strides of any sign and size
- *   lengths  [B]        NULL: every row has T steps. Row b takes part in steps 0..lengths[b]-1; reversed, it starts at
- *                       step lengths[b]-1. Beyond them x is not read, and y and dx are zero.
- *   reset    [T][B]     NULL: none. Non-zero at (t, b) marks the first step of an episode: no state and no gradient
- *                       passes between the steps t-1 and t, in either direction. Forward, (0, b) also cuts off the
- *                       initial state; reversed it does nothing.
+ *   lengths  [B]        NULL: every row has T steps. Row b takes part in steps 0..lengths[b]-1; reversed, it
+ *                       starts at step lengths[b]-1. Beyond them x is not read, and y and dx are zero.
+ *   reset    [T][B]     NULL: none. Non-zero at (t, b) marks the first step of an episode: no state and no
+ *                       gradient passes between the steps t-1 and t, in either direction. Forward, (0, b) also
+ *                       cuts off the initial state; reversed it does nothing.
  *   state0   [S] of [B][H]  the states before the first step (h, then the cell's others), each NULL for zeros
  */
 typedef struct {
@@ -138,11 +141,13 @@ typedef struct {
  * Buffers of pyrnn_forward.
  *
  *   packed  in       pyrnn_pack(..., PYRNN_FORWARD, ...); says cell, dtype, I, H and instruction set
- *   y       out      [T][B][H]  h after each step, element (t, b, j) at y[t*y_step + b*y_row + j]; the strides must give
- *                    every row of H elements a place of its own. Overlaps no input.
- *   state   out      [S] of [B][H]  the states after the last step; each may be its state0 itself, else they overlap nothing
- *   saved   out      NULL for inference; else pyrnn_saved_size bytes, for pyrnn_backward. y may then change freely.
- *   work    scratch  pyrnn_forward_work bytes, aligned to 64; NULL when that is 0
+ *   y       out      [T][B][H]  h after each step, element (t, b, j) at y[t*y_step + b*y_row + j]; the strides
+ *                    must give every row of H elements a place of its own. Overlaps no input.
+ *   state   out      [S] of [B][H]  the states after the last step; each may be its state0 itself, else they
+ *                    overlap nothing
+ *   saved   out      NULL for inference; else pyrnn_saved_size bytes, for pyrnn_backward. y may then change
+ *                    freely.
+ *   work    scratch  pyrnn_forward_work bytes, aligned to 64
  */
 typedef struct {
     const void *packed;

@@ -1,4 +1,4 @@
-"""What a sequence call accepts: every ValueError and TypeError about an argument, each naming it and quoting what it got."""
+"""What a call accepts: every ValueError and TypeError about an argument names it and quotes what it got."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def lengths(value: ArrayLike | None, T: int, B: int) -> NDArray[np.int64] | None
         raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
     if array.shape != (B,):
         raise ValueError(f"lengths must have shape ({B},), got {array.shape}")
-    if B and not (0 <= array.min() and array.max() <= T):
+    if B and (array.min() < 0 or array.max() > T):
         raise ValueError(f"lengths must lie between 0 and {T}, got {array.min()} to {array.max()}")
     return np.ascontiguousarray(array, np.int64)
 

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-States = tuple[Array, ...] | None
+States = tuple[Array | None, ...] | None
 
 VERSION: str
 COMPILER: str

@@ -1,7 +1,8 @@
 """Stacks of recurrent layers that own their weights: all of LSTM, GRU and RNN but their formulas' names.
 
-The weights are packed for the kernels on the first call and stay packed. A stale pack is impossible: `params` hands out read-only
-views, every write goes through it and is counted, and a pack is used only for the count it was made at.
+The weights are packed for the kernels on the first call and stay packed. A stale pack is impossible: `params`
+hands out read-only views, every write goes through it and is counted, and a pack is used only for the count
+it was made at.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Recurrent(Layer):
         self.dropout = _check.fraction(dropout, "dropout")
         self._generator = as_generator(rng)
         rows, shapes = self._cell.gates * self.hidden_size, {}
-        for slot in range(self.num_layers * self.directions):
+        for slot in range(self._slot_count):
             inputs = self.input_size if slot < self.directions else self.directions * self.hidden_size
             sizes = ((rows, inputs), (rows, self.hidden_size), (rows,), (rows,))
             shapes.update(
@@ -90,10 +91,11 @@ class Recurrent(Layer):
         x : array_like, shape (T, B, I); (B, T, I) if `batch_first`; or (T, I)
             Inputs, cast to the layer's dtype; any strides in time and batch.
         state : ndarray, shape (L*D, B, H), optional
-            State before the first step, index layer*D + direction; zeros by default. For the LSTM, a tuple (h, c).
+            State before the first step, index layer*D + direction; zeros by default. For the LSTM, a tuple
+            (h, c).
         lengths : array_like of int, shape (B,), optional
-            Steps of each sequence, 0 to T, in any order. Beyond them x is not read and y is zero; the reverse direction
-            starts at the last valid step.
+            Steps of each sequence, 0 to T, in any order. Beyond them x is not read and y is zero; the reverse
+            direction starts at the last valid step.
         reset : array_like of bool, shape (T, B); (B, T) if `batch_first`; or (T,), optional
             True at the first step of an episode: no state passes between it and the step before it, in either
             direction.
@@ -139,7 +141,8 @@ class Recurrent(Layer):
         Parameters
         ----------
         x, state, lengths, reset
-            As in a call. Not copied where they fit as they are: leave them unchanged until `pull` has been called.
+            As in a call. Not copied where they fit as they are: leave them unchanged until `pull` has been
+            called.
         rng : None, int or numpy.random.Generator
             Source of the dropout masks; None goes on with the generator that the layer was made with.
 
@@ -148,9 +151,10 @@ class Recurrent(Layer):
         (y, state) : tuple
             As a call returns them.
         pull : callable
-            ``pull(dy, dstate=None) -> dx, dstate0, grads``: from the gradients of a scalar with respect to y and the final
-            state (None, or a None in the LSTM's tuple, for zeros) to those with respect to x (zero beyond the lengths),
-            the initial state, and the parameters, ``{name: array}`` with the keys of `params`.
+            ``pull(dy, dstate=None) -> dx, dstate0, grads``: from the gradients of a scalar with respect to y
+            and the final state (None, or a None in the LSTM's tuple, for zeros) to those with respect to x
+            (zero beyond the lengths), the initial state, and the parameters, ``{name: array}`` with the keys
+            of `params`.
 
         Raises
         ------
@@ -159,7 +163,8 @@ class Recurrent(Layer):
 
         References
         ----------
-        Back-propagation through time: Werbos 1990. Dropout between layers: Zaremba et al. 2014, arXiv:1409.2329.
+        Back-propagation through time: Werbos 1990. Dropout between layers: Zaremba et al. 2014,
+        arXiv:1409.2329.
         """
         call = self._read(x, state, lengths, reset)
         generator = self._generator if rng is None else as_generator(rng)
@@ -236,7 +241,11 @@ class Recurrent(Layer):
             {name: grads[name] for name in self.params},
         )
 
-    # ---- what the calls above are made of ----
+    # ---- what the calls above are made of; a slot is a direction of a layer ----
+
+    @property
+    def _slot_count(self) -> int:
+        return self.num_layers * self.directions
 
     def _names(self, slot: int) -> list[str]:
         suffix = f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
@@ -258,11 +267,13 @@ class Recurrent(Layer):
             cached = self._packed = (version, {})
         packs: list[Array] | None = cached[1].get(use)
         if packs is None:
-            slots = [
-                [self.params.get(n) for n in self._names(s)] for s in range(self.num_layers * self.directions)
-            ]
-            packs = cached[1][use] = [functional.pack(self._cell, use, *weights) for weights in slots]  # type: ignore[arg-type]
+            packs = cached[1][use] = [self._pack(use, slot) for slot in range(self._slot_count)]
         return packs
+
+    def _pack(self, use: int, slot: int) -> Array:
+        w_ih, w_hh, b_ih, b_hh = (self.params.get(name) for name in self._names(slot))
+        assert w_ih is not None and w_hh is not None  # only biases may be left out
+        return functional.pack(self._cell, use, w_ih, w_hh, b_ih, b_hh)
 
     def _read(self, x: ArrayLike, state: State, lengths: ArrayLike | None, reset: ArrayLike | None) -> Call:
         array = as_real(x, self.dtype, "x")
@@ -293,7 +304,7 @@ class Recurrent(Layer):
         S = self._cell.states
         if S > 1 and (not isinstance(state, (tuple, list)) or len(state) != S):
             raise TypeError(f"{name} must be a tuple of {S} arrays (h, c), got {_kind(state)}")
-        shape = (self.num_layers * self.directions, *([B] if batched else []), self.hidden_size)
+        shape = (self._slot_count, *([B] if batched else []), self.hidden_size)
         parts = []
         for i, part in enumerate(state if S > 1 else [state]):
             read = (

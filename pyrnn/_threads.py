@@ -70,8 +70,8 @@ def _quota(membership: Path, mount: Path) -> int:
         return limit
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        # Version 2 has one hierarchy without a name; version 1 has one for cpu. A limit anywhere above counts;
-        # in a container the path is often that of the host, and the mount's root is the container's own.
+        # Version 2 has one hierarchy without a name; version 1 has one for cpu. A limit anywhere above
+        # counts; in a container the path is often the host's, and the mount's root is the container's own.
         if controllers and "cpu" not in controllers.split(","):
             continue
         roots = [mount] if not controllers else [mount / controllers, mount / "cpu"]

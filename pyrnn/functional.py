@@ -1,7 +1,8 @@
 """Recurrent layers as functions of their weights: one direction of one layer, stateless.
 
-`CELLS` names the cells; `forward` runs one, `vjp` runs it and returns the way back. Weights have PyTorch's layout and gate order
-(i f g o; r z n), G*H rows in blocks of H. The layers in `pyrnn.recurrent` stack these functions and keep the weights packed.
+`CELLS` names the cells; `forward` runs one, `vjp` runs it and returns the way back. Weights have PyTorch's
+layout and gate order (i f g o; r z n), G*H rows in blocks of H. The layers in `pyrnn.recurrent` stack these
+functions and keep the weights packed.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ __all__ = ["CELLS", "forward", "vjp"]
 
 Array = NDArray[Any]
 States = tuple[Array, ...]
+Given = tuple[Array | None, ...]  # states of which some may be left out, for zeros
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the registry: `gates` G, `states` S, and what training keeps for each unit besides the states."""
+    """A cell of the registry: `gates` G, `states` S, and what training keeps for a unit besides the states."""
 
     name: str
     number: int
@@ -44,14 +46,17 @@ class Sequence(NamedTuple):
     """The checked arguments of one call, batch and time in their own axes."""
 
     x: Array  # (T, B, I)
-    state: States | None  # S arrays (B, H)
+    state: Given | None  # S arrays (B, H)
     lengths: NDArray[np.int64] | None
     reset: NDArray[np.bool_] | None
     reverse: bool
 
 
 def pack(cell: Cell, use: int, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None) -> Array:
-    """Weights (checked, contiguous) as the kernels read them: an opaque snapshot. `use` is _core.FORWARD or _core.BACKWARD."""
+    """Weights (checked, contiguous) as the kernels read them, an opaque snapshot.
+
+    `use` is _core.FORWARD or _core.BACKWARD.
+    """
     return _core.pack(cell.number, use, w_ih, w_hh, b_ih, b_hh)
 
 
@@ -67,7 +72,7 @@ def infer(
     return y, state
 
 
-Pull = Callable[[Array, "States | None"], tuple[Array, States, tuple[Array, Array, Array, Array]]]
+Pull = Callable[[Array, "Given | None"], tuple[Array, States, tuple[Array, Array, Array, Array]]]
 
 
 def train(
@@ -82,7 +87,7 @@ def train(
     saved = np.empty(_core.saved_size(cell.number, dtype, inputs, units, T, B), dtype)
     _core.forward(packed, *seq, y, state, saved, get_num_threads())
 
-    def pull(dy: Array, dstate: States | None) -> tuple[Array, States, tuple[Array, Array, Array, Array]]:
+    def pull(dy: Array, dstate: Given | None) -> tuple[Array, States, tuple[Array, Array, Array, Array]]:
         dx = np.empty((T, B, inputs), dtype)
         dstate0 = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
         weights = np.empty((rows, inputs), dtype), np.empty((rows, units), dtype)
@@ -94,7 +99,10 @@ def train(
 
 
 def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: int) -> None:
-    """Refuse an x of `shape` (T, B, I) whose outputs could not be addressed (a broadcast array has no size of its own)."""
+    """Refuse an x of `shape` (T, B, I) whose outputs could not be addressed.
+
+    A broadcast array has no size of its own, so x may be there where y cannot.
+    """
     T, B, inputs = shape
     try:
         _core.saved_size(cell.number, dtype, inputs, units, T, B)
@@ -177,18 +185,18 @@ def vjp(
     Parameters
     ----------
     cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse
-        As in `forward`. `x`, `state`, `lengths` and `reset` are not copied if they fit as they are: leave them
-        unchanged until `pull` has been called. Weights are.
+        As in `forward`. `x`, `state`, `lengths` and `reset` are not copied if they fit as they are: leave
+        them unchanged until `pull` has been called. Weights are.
 
     Returns
     -------
     (y, state) : tuple of ndarray
         As from `forward`, bit for bit; free to be changed.
     pull : callable
-        ``pull(dy, dstate=None)`` takes the gradients of a scalar with respect to y (T, B, H) and the final state
-        (S, B, H) and returns a dict: `dx` (zero beyond the lengths), `dstate` (of the initial state), `dw_ih`,
-        `dw_hh`, `db_ih`, `db_hh`, each of its argument's shape, biases also where they were None. It may be called
-        again.
+        ``pull(dy, dstate=None)`` takes the gradients of a scalar with respect to y (T, B, H) and the final
+        state (S, B, H) and returns a dict: `dx` (zero beyond the lengths), `dstate` (of the initial state),
+        `dw_ih`, `dw_hh`, `db_ih`, `db_hh`, each of its argument's shape, biases also where they were None. It
+        may be called again.
 
     Raises
     ------
@@ -209,7 +217,8 @@ def vjp(
         if dstate is not None:
             dstate = tuple(_check.contiguous(dstate, seq.x.dtype, "dstate", (entry.states, B, units)))
         dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh) = pull_arrays(dy, dstate)
-        return dict(dx=dx, dstate=np.stack(dstate0), dw_ih=dw_ih, dw_hh=dw_hh, db_ih=db_ih, db_hh=db_hh)
+        grads = {"dw_ih": dw_ih, "dw_hh": dw_hh, "db_ih": db_ih, "db_hh": db_hh}
+        return {"dx": dx, "dstate": np.stack(dstate0), **grads}
 
     return (y, np.stack(last)), pull
 

@@ -37,14 +37,15 @@ class LSTM(Recurrent):
     batch_first : bool, default False
         Whether x and y are (B, T, features) and not (T, B, features). Neither costs a copy.
     dropout : float, default 0.0
-        Part of every layer's output but the last one's that `vjp` zeroes; the rest is scaled by 1 / (1 - dropout). A plain
-        call drops nothing.
+        Part of every layer's output but the last one's that `vjp` zeroes; the rest is scaled by 1 / (1 -
+        dropout). A plain call drops nothing.
     bidirectional : bool, default False
         Whether a second set of weights runs from the end to the beginning; D is then 2, else 1.
     dtype : float32 or float64, default float32
         The dtype of parameters, computation and outputs.
     rng : None, int or numpy.random.Generator
-        Source of the initial weights, uniform between ±1/sqrt(H) as PyTorch draws them, and after them of dropout masks.
+        Source of the initial weights, uniform between ±1/sqrt(H) as PyTorch draws them, and after them of
+        dropout masks.
 
     Raises
     ------
@@ -53,17 +54,18 @@ class LSTM(Recurrent):
 
     Notes
     -----
-    Parameters, with PyTorch's names and layouts, gates in the order i f g o: ``weight_ih_l0`` (4H, I), from layer 1 on
-    (4H, D*H), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,); the reverse direction's end in
-    ``_reverse``.
+    Parameters, with PyTorch's names and layouts, gates in the order i f g o: ``weight_ih_l0`` (4H, I), from
+    layer 1 on (4H, D*H), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,); the reverse
+    direction's end in ``_reverse``.
 
-    A sequence's result is the same, bit for bit, whatever batch it runs in, however its steps are cut into calls, and
-    for any number of threads.
+    A sequence's result is the same, bit for bit, whatever batch it runs in, however its steps are cut into
+    calls, and for any number of threads.
 
     References
     ----------
-    Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; Gers et al. 2000, doi:10.1162/089976600300015015;
-    Graves & Schmidhuber 2005, doi:10.1016/j.neunet.2005.06.042 (bidirectional).
+    Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; Gers et al. 2000,
+    doi:10.1162/089976600300015015; Graves & Schmidhuber 2005, doi:10.1016/j.neunet.2005.06.042
+    (bidirectional).
 
     Examples
     --------
@@ -114,8 +116,8 @@ class GRU(Recurrent):
     input_size, hidden_size, num_layers
         As for `LSTM`.
     reset_after : bool, default True
-        Whether the reset gate applies after the recurrent product, as in cuDNN and PyTorch and by default in Keras; or
-        before, as published and by default in ONNX.
+        Whether the reset gate applies after the recurrent product, as in cuDNN and PyTorch and by default in
+        Keras; or before, as published and by default in ONNX.
     bias, batch_first, dropout, bidirectional, dtype, rng
         As for `LSTM`.
 
@@ -238,7 +240,7 @@ class RNN(Recurrent):
 
 
 class _Cell(Recurrent):
-    """One step of one layer. A sequence of length 1 to the kernels; the parameters' names have no layer number."""
+    """One step of one layer: a sequence of length 1; the parameters' names have no layer number."""
 
     def __init__(
         self, cell: str, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, rng: Any
@@ -297,8 +299,9 @@ class _Cell(Recurrent):
         state : ndarray or tuple
             As a call returns it.
         pull : callable
-            ``pull(dstate) -> dx, dstate0, grads``: from the gradient with respect to the state after the step (for the LSTM a
-            tuple, a None in it for zeros) to those with respect to x, the state before it, and the parameters.
+            ``pull(dstate) -> dx, dstate0, grads``: from the gradient with respect to the state after the step
+            (for the LSTM a tuple, a None in it for zeros) to those with respect to x, the state before it,
+            and the parameters.
 
         Raises
         ------
@@ -330,9 +333,6 @@ class _Cell(Recurrent):
     def _without_layer(self, state: State) -> State:
         return tuple(part[0] for part in state) if isinstance(state, tuple) else state[0]
 
-    def __repr__(self) -> str:
-        return super().__repr__()
-
 
 class LSTMCell(_Cell):
     """One step of an LSTM: ``h, c = cell(x, (h, c))``.
@@ -346,8 +346,8 @@ class LSTMCell(_Cell):
 
     Notes
     -----
-    Parameters ``weight_ih`` (4H, I), ``weight_hh`` (4H, H), ``bias_ih`` and ``bias_hh`` (4H,), gates i f g o. To run many steps,
-    ``LSTM.stream`` costs less a step.
+    Parameters ``weight_ih`` (4H, I), ``weight_hh`` (4H, H), ``bias_ih`` and ``bias_hh`` (4H,), gates i f g o.
+    To run many steps, ``LSTM.stream`` costs less a step.
 
     Examples
     --------

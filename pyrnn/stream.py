@@ -15,8 +15,8 @@ from ._threads import get_num_threads
 class Stream:
     """A recurrent layer that is fed one step a call; made by ``layer.stream(batch_size)``.
 
-    The weights are a snapshot: later changes of the layer do not reach it. The results are those of the layer over
-    the whole sequence, bit for bit. One stream serves one thread at a time.
+    The weights are a snapshot: later changes of the layer do not reach it. The results are those of the layer
+    over the whole sequence, bit for bit. One stream serves one thread at a time.
 
     Attributes
     ----------

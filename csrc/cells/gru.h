@@ -1,12 +1,21 @@
-/* GRU, reset after the product, as in cuDNN and PyTorch. Gates r z n; state h; saves r, z, n and the recurrent part hn.
+/* GRU, reset after the product, as in cuDNN and PyTorch. Gates r z n; state h; saves r, z, n and the
+ * recurrent part hn.
  *
  *     r, z = sigmoid(ax + ah)    n = tanh(ax_n + r * ah_n)    h' = (1-z)*n + z*h
  *
- * Slots n r z n': the gradient of the candidate reaches the input as n and the recurrent product as n' = n * r, so the
- * input's products read the slots 0-2 and the recurrent ones 1-3.  Cho et al. 2014, arXiv:1406.1078, first version. */
+ * Slots n r z n': the gradient of the candidate reaches the input as n and the recurrent product as n' = n *
+ * r, so the input's products read the slots 0-2 and the recurrent ones 1-3.  Cho et al. 2014,
+ * arXiv:1406.1078, first version. */
 static const cell gru = {
-    .name = "gru", .gates = 3, .slots = 4, .states = 1, .saves = 4, .phases = 1,
-    .phase = {{.first = 1, .count = 3}}, .block_x = {2, 0, 1}, .block_h = {-1, 0, 1, 2},
+    .name = "gru",
+    .gates = 3,
+    .slots = 4,
+    .states = 1,
+    .saves = 4,
+    .phases = 1,
+    .phase = {{.first = 1, .count = 3}},
+    .block_x = {2, 0, 1},
+    .block_h = {-1, 0, 1, 2},
 };
 
 INLINE void gru_point(int phase, const V *ax, const V *ah, V *s, V *saved)

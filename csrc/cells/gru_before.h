@@ -5,9 +5,15 @@
  * The candidate's product needs r of the whole row, so a step has two phases: r and z from h, then n from rh.
  * Slots n r z.  Cho et al. 2014, arXiv:1406.1078, third version, equations 5-8. */
 static const cell gru_before = {
-    .name = "gru_before", .gates = 3, .slots = 3, .states = 1, .saves = 4, .phases = 2,
+    .name = "gru_before",
+    .gates = 3,
+    .slots = 3,
+    .states = 1,
+    .saves = 4,
+    .phases = 2,
     .phase = {{.first = 1, .count = 2}, {.first = 0, .count = 1, .source = 3}},
-    .block_x = {2, 0, 1}, .block_h = {2, 0, 1},
+    .block_x = {2, 0, 1},
+    .block_h = {2, 0, 1},
 };
 
 INLINE void gru_before_point(int phase, const V *ax, const V *ah, V *s, V *saved)

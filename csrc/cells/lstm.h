@@ -2,11 +2,18 @@
  *
  *     i, f, o = sigmoid(ax + ah)    g = tanh(ax + ah)    c' = f*c + i*g    h' = o * tanh(c')
  *
- * tanh(c') is computed again on the way back: c' is saved as a state, and a tanh costs less than a fifth array.
- * Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (the forget gate). */
+ * tanh(c') is computed again on the way back: c' is saved as a state, and a tanh costs less than a fifth
+ * array. Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (the forget gate). */
 static const cell lstm = {
-    .name = "lstm", .gates = 4, .slots = 4, .states = 2, .saves = 4, .phases = 1,
-    .phase = {{.first = 0, .count = 4}}, .block_x = {0, 1, 2, 3}, .block_h = {0, 1, 2, 3},
+    .name = "lstm",
+    .gates = 4,
+    .slots = 4,
+    .states = 2,
+    .saves = 4,
+    .phases = 1,
+    .phase = {{.first = 0, .count = 4}},
+    .block_x = {0, 1, 2, 3},
+    .block_h = {0, 1, 2, 3},
 };
 
 INLINE void lstm_point(int phase, const V *ax, const V *ah, V *s, V *saved)

@@ -1,9 +1,16 @@
 /* Tanh-RNN. One gate, one slot; state h; saves nothing, since h' says its own derivative.
  *
- *     h' = tanh(ax + ah)                                                                                    Elman 1990 */
+ *     h' = tanh(ax + ah) Elman 1990 */
 static const cell rnn_tanh = {
-    .name = "rnn_tanh", .gates = 1, .slots = 1, .states = 1, .saves = 0, .phases = 1,
-    .phase = {{.first = 0, .count = 1}}, .block_x = {0}, .block_h = {0},
+    .name = "rnn_tanh",
+    .gates = 1,
+    .slots = 1,
+    .states = 1,
+    .saves = 0,
+    .phases = 1,
+    .phase = {{.first = 0, .count = 1}},
+    .block_x = {0},
+    .block_h = {0},
 };
 
 INLINE void rnn_tanh_point(int phase, const V *ax, const V *ah, V *s, V *saved)

@@ -1,0 +1,104 @@
+/* From a judged call to a job: rows sorted, threads chosen, work carved up. */
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels.h"
+
+/* Rows by falling length, and how many are active at each step. Stable, so that the plan is a function of the
+ * lengths. */
+static void sort_rows(const int64_t *lengths, ptrdiff_t T, ptrdiff_t B, ptrdiff_t *order, ptrdiff_t *length,
+                      ptrdiff_t *active, ptrdiff_t *offset)
+{
+    memset(active, 0, sizeof(*active) * (size_t)(T + 1));
+    for (ptrdiff_t b = 0; b < B; b++)
+        active[lengths[b]]++;
+    ptrdiff_t longer = 0; /* rows of more than s steps */
+    for (ptrdiff_t s = T; s >= 0; s--) {
+        ptrdiff_t of_s = active[s];
+        active[s] = offset[s] = longer;
+        longer += of_s;
+    }
+    for (ptrdiff_t b = 0; b < B; b++) {
+        ptrdiff_t p = offset[lengths[b]]++;
+        order[p] = b;
+        length[p] = lengths[b];
+    }
+    offset[0] = 0;
+    for (ptrdiff_t s = 0; s < T; s++)
+        offset[s + 1] = offset[s] + active[s];
+}
+
+static size_t sort_size(const pyrnn_sequence *seq)
+{
+    if (!seq->lengths)
+        return 0;
+    size_t numbers = 2 * ((size_t)seq->B + (size_t)seq->T + 1);
+    return (numbers * sizeof(ptrdiff_t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static size_t cache_size(void)
+{
+    static atomic_size_t size;
+    size_t bytes = atomic_load(&size);
+    if (!bytes) {
+        long found = 0;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        bytes = found > 0 ? (size_t)found : 1u << 20;
+        atomic_store(&size, bytes);
+    }
+    return bytes;
+}
+
+/* Waking a thread costs some microseconds, so each is given tens of microseconds of work. */
+static int useful_threads(int threads, double flops, ptrdiff_t most)
+{
+    const double flops_each = 4e6;
+    if (!pyrnn_threads_possible())
+        return 1;
+    if (threads > flops / flops_each)
+        threads = (int)(flops / flops_each);
+    if (threads > most)
+        threads = (int)most;
+    return threads > 1 ? threads : 1;
+}
+
+size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, int training, void *work,
+                  pyrnn_job *job)
+{
+    ptrdiff_t T = seq->T, B = seq->B, I = layer->inputs, H = layer->units, pairs = T * B;
+    const pyrnn_kernels *kernels = pyrnn_kernels_of(isa, layer->dtype);
+    *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = cache_size()};
+    if (seq->lengths) {
+        pairs = 0;
+        for (ptrdiff_t b = 0; b < B; b++)
+            pairs += seq->lengths[b];
+    }
+    pyrnn_cell_info info;
+    pyrnn_describe(layer->cell, &info);
+    double flops = 2. * info.gates * (double)pairs * (double)H * (double)(I + H);
+    /* Forward shares out rows; backward also shares out the products after its time loop. */
+    job->threads = training ? useful_threads(seq->threads, 2 * flops, PTRDIFF_MAX)
+                            : useful_threads(seq->threads, flops, B);
+    job->pairs = pairs;
+    if (training)
+        kernels->plan_backward(layer->cell, job);
+    else
+        kernels->plan_forward(layer->cell, job);
+    size_t own = sort_size(seq), bytes = own + job->work_shared + (size_t)job->threads * job->work_thread;
+    if (!work)
+        return bytes;
+    job->work = (char *)work + own;
+    if (seq->lengths) {
+        ptrdiff_t *at = work;
+        ptrdiff_t *order = at, *length = at + B, *active = at + 2 * B, *offset = at + 2 * B + T + 1;
+        sort_rows(seq->lengths, T, B, order, length, active, offset);
+        job->order = order, job->length = length, job->active = active, job->offset = offset;
+    }
+    job->x = seq->x, job->x_step = seq->x_step, job->x_row = seq->x_row;
+    memcpy(job->state0, seq->state0, sizeof(job->state0));
+    job->reset = seq->reset, job->reset_step = seq->reset_step, job->reset_row = seq->reset_row;
+    return bytes;
+}
