@@ -132,11 +132,7 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
 INLINE void backward_product(const cell *c, int phase, ptrdiff_t H, int height, ptrdiff_t m, V *acc,
                              const real *const *from, ptrdiff_t panel_step, const real *w)
 {
-    ptrdiff_t panels = panels_of(H), run = c->phase[phase].count * L;
-    if (m == panels_at_once(1))
-        product(height, panels_at_once(1), acc, NULL, from, panels, run, panel_step, w);
-    else
-        product_any(height, (int)m, acc, NULL, from, panels, run, panel_step, w);
+    product(height, (int)m, acc, NULL, from, (span){panels_of(H), c->phase[phase].count * L, panel_step}, w);
 }
 
 /* One phase of one step, for n rows. What arrives at phase p went through the product of phase p+1 of this

@@ -68,7 +68,7 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             V out[MAX_ROWS * MAX_VECS];
             int rows = split_size(&split, tile);
-            product_any(rows, vecs, out, (const V *)bias, x + r0, 1, job->I, 0, w);
+            product(rows, vecs, out, (const V *)bias, x + r0, (span){1, job->I, 0}, w);
             for (ptrdiff_t i = 0; i < m; i++)
                 for (int r = 0; r < rows; r++)
                     for (int g = 0; g < c->gates; g++)
@@ -121,10 +121,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++)
                 a[r] = phase == 0 ? rows[r0 + r].prev[0] : rows[r0 + r].saved + c->phase[phase].source * H;
-            if (m == at_once)
-                product(height, at_once * count, ah, (const V *)bias, a, 1, H, 0, w);
-            else
-                product_any(height, (int)m * count, ah, (const V *)bias, a, 1, H, 0, w);
+            product(height, (int)m * count, ah, (const V *)bias, a, (span){1, H, 0}, w);
             for (ptrdiff_t i = 0; i < m; i++)
                 for (int r = 0; r < height; r++)
                     forward_point(c, point, phase, job, rows + r0 + r, (panel + i) * L,

@@ -1,11 +1,11 @@
 /* Register-tiled products. Two operand forms serve every product of the library:
  *
- *   product  out[r][v] = init[v] + sum_k a[r][k] * w[k][v]     rows r anywhere, k contiguous, w packed: x@W,
- * h@R, dG@R, dG@W outer    out[r][v] += sum_k a[k][r] * p[k][v]              r contiguous, k anywhere: x'dG,
- * h'dG
+ *     product  out[r][v] = init[v] + sum_k a[r][k] * w[k][v]     x@W, h@R, dG@R, dG@W
+ *     outer    out[r][v] += sum_k a[k][r] * p[k][v]              x'dG, h'dG
  *
- * Every element adds its products in the order of k from one accumulator, whatever the tile it falls into:
- * that is what makes a row's result independent of the batch around it. */
+ * In the first, rows r lie anywhere, k is contiguous and w packed; in the second, r is contiguous and k lies
+ * anywhere. Every element adds its products in one fixed order, whatever the tile it falls into: that is what
+ * makes a row's result independent of the batch around it. */
 
 /* Rows of a tile of `vecs` vectors: as many accumulators as registers allow beside the vectors of w and one
  * broadcast element. Measured with gcc 12: one row more spills, and a spilled accumulator halves the speed.
@@ -38,30 +38,44 @@ INLINE int split_size(const row_split *split, ptrdiff_t tile)
     return (int)(split->rows + (tile < split->more));
 }
 
-/* Row r's k runs over `runs` pieces of `length` elements, `run_step` apart. w: [runs*length][vecs][L],
- * aligned. out: rows of vecs vectors. rows and vecs are constants. */
-INLINE void product_tile(int rows, int vecs, V *out, const V *init, const real *const *a, ptrdiff_t runs,
-                         ptrdiff_t length, ptrdiff_t run_step, const real *w)
+/* The k of a product: `runs` pieces of `length` elements, run_step apart in a row and contiguous in w. */
+typedef struct {
+    ptrdiff_t runs, length, run_step;
+} span;
+
+/* Every sum over k is that of its first half plus that of its second: a single row has both under way at once,
+ * and so enough independent chains for the latency of a multiply-add. */
+typedef struct {
+    span first, second;
+    ptrdiff_t a, w; /* where the second half begins, in a row and in vectors' rows of w */
+} halves;
+
+INLINE halves halve(const span *k)
 {
-    V acc[MAX_ROWS][MAX_VECS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            acc[r][v] = init ? init[v] : vset(0);
+    span first = *k, second = *k;
+    ptrdiff_t *n = k->runs > 1 ? &first.runs : &first.length;
+    *n /= 2;
+    *(k->runs > 1 ? &second.runs : &second.length) -= *n;
+    return (halves){first, second, *n * (k->runs > 1 ? k->run_step : 1), first.runs * first.length};
+}
+
+/* acc[r][v] += sum_k a[r][k] * w[k][v]; rows and vecs are constants. */
+INLINE void accumulate(int rows, int vecs, V (*acc)[MAX_VECS], const real *const *a, ptrdiff_t skip, span k,
+                       const real *w)
+{
     const real *row[MAX_ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        row[r] = a[r];
-    for (ptrdiff_t run = 0; run < runs; run++) {
-        for (ptrdiff_t k = 0; k < length; k++, w += vecs * L) {
+        row[r] = a[r] + skip;
+    for (ptrdiff_t run = 0; run < k.runs; run++) {
+        for (ptrdiff_t i = 0; i < k.length; i++, w += vecs * L) {
             V wk[MAX_VECS];
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++)
                 wk[v] = vloada(w + v * L);
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++) {
-                V b = vset(row[r][k]);
+                V b = vset(row[r][i]);
 #pragma GCC unroll 4
                 for (int v = 0; v < vecs; v++)
                     acc[r][v] = vfma(b, wk[v], acc[r][v]);
@@ -69,40 +83,95 @@ INLINE void product_tile(int rows, int vecs, V *out, const V *init, const real *
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
-            row[r] += run_step;
+            row[r] += k.run_step;
     }
+}
+
+/* out[r][v] = init[v] + sum_k a[r][k] * w[k][v]. rows, at least 2, and vecs are constants. */
+INLINE void product_tile(int rows, int vecs, V *out, const V *init, const real *const *a, span k,
+                         const real *w)
+{
+    halves h = halve(&k);
+    V acc[MAX_ROWS][MAX_VECS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            out[r * vecs + v] = acc[r][v];
+            acc[r][v] = init ? init[v] : vset(0);
+    accumulate(rows, vecs, acc, a, 0, h.first, w);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            out[r * vecs + v] = acc[r][v], acc[r][v] = vset(0);
+    accumulate(rows, vecs, acc, a, h.a, h.second, w + h.w * vecs * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            out[r * vecs + v] = out[r * vecs + v] + acc[r][v];
 }
 
-/* product_tile for a number of rows known at run time; vecs is a constant. */
-INLINE void product(int rows, int vecs, V *out, const V *init, const real *const *a, ptrdiff_t runs,
-                    ptrdiff_t length, ptrdiff_t run_step, const real *w)
+/* The same for one row: both halves at once, the second's odd run or element after them. */
+INLINE void product_row(int vecs, V *out, const V *init, const real *a, span k, const real *w)
+{
+    halves h = halve(&k);
+    V acc[2][MAX_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++)
+        acc[0][v] = init ? init[v] : vset(0), acc[1][v] = vset(0);
+    const real *b = a + h.a, *u = w + h.w * vecs * L;
+    for (ptrdiff_t run = 0; run < h.first.runs; run++, a += k.run_step, b += k.run_step)
+        for (ptrdiff_t i = 0; i < h.first.length; i++, w += vecs * L, u += vecs * L) {
+            V ai = vset(a[i]), bi = vset(b[i]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++) {
+                acc[0][v] = vfma(ai, vloada(w + v * L), acc[0][v]);
+                acc[1][v] = vfma(bi, vloada(u + v * L), acc[1][v]);
+            }
+        }
+    ptrdiff_t done = k.runs > 1 ? 0 : h.first.length;
+    ptrdiff_t left = k.runs > 1 ? (h.second.runs - h.first.runs) * k.length : h.second.length;
+    if (k.runs == 1)
+        b = a - k.run_step + h.a;
+    for (ptrdiff_t i = done; i < left; i++, u += vecs * L)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            acc[1][v] = vfma(vset(b[i]), vloada(u + v * L), acc[1][v]);
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++)
+        out[v] = acc[0][v] + acc[1][v];
+}
+
+INLINE void product_rows(int rows, int vecs, V *out, const V *init, const real *const *a, span k,
+                         const real *w)
 {
 #define ROWS(n)                                                                                              \
     case n:                                                                                                  \
         if (n > tile_rows(vecs))                                                                             \
             __builtin_unreachable();                                                                         \
-        product_tile(n, vecs, out, init, a, runs, length, run_step, w);                                      \
+        product_tile(n, vecs, out, init, a, k, w);                                                           \
         break;
     switch (rows) {
-    default: __builtin_unreachable(); ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8)
+    default: __builtin_unreachable();
+    case 1:
+        product_row(vecs, out, init, a[0], k, w);
+        break;
+        ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8)
     }
 #undef ROWS
 }
 
-/* product for m panels of `gates` vectors, both known at run time: for the products outside the time loop. */
-NOINLINE static void product_any(int rows, int vecs, V *out, const V *init, const real *const *a,
-                                 ptrdiff_t runs, ptrdiff_t length, ptrdiff_t run_step, const real *w)
+/* out: rows of vecs vectors. Never inlined: inside a time loop the compiler keeps the constants of tanh in
+ * registers across it, and spills accumulators for them. */
+NOINLINE static void product(int rows, int vecs, V *out, const V *init, const real *const *a, span k,
+                             const real *w)
 {
     switch (vecs) {
-    case 1: product(rows, 1, out, init, a, runs, length, run_step, w); break;
-    case 2: product(rows, 2, out, init, a, runs, length, run_step, w); break;
-    case 3: product(rows, 3, out, init, a, runs, length, run_step, w); break;
-    case 4: product(rows, 4, out, init, a, runs, length, run_step, w); break;
+    case 1: product_rows(rows, 1, out, init, a, k, w); break;
+    case 2: product_rows(rows, 2, out, init, a, k, w); break;
+    case 3: product_rows(rows, 3, out, init, a, k, w); break;
+    case 4: product_rows(rows, 4, out, init, a, k, w); break;
     default: __builtin_unreachable();
     }
 }

@@ -30,7 +30,7 @@ static void input_gradients(const cell *c, const pyrnn_job *job, const backward_
             int rows = split_size(&split, tile);
             for (int r = 0; r < rows; r++)
                 a[r] = space->da + (r0 + r) * c->slots * L;
-            product_any(rows, (int)m, out, NULL, a, panels, c->gates * L, pairs * c->slots * L, w);
+            product(rows, (int)m, out, NULL, a, (span){panels, c->gates * L, pairs * c->slots * L}, w);
             for (int r = 0; r < rows; r++)
                 for (ptrdiff_t v = 0; v < m; v++)
                     put(space->dx[r0 + r] + i0 + v * L, out[r * m + v], I - i0 - v * L);

@@ -3,10 +3,11 @@
 from . import _core, functional, layers, losses, optim, reference
 from ._config import choose_isa, show_config
 from ._threads import get_num_threads, set_num_threads
+from .cells import GRUCell, LSTMCell, RNNCell
 from .layers import Embedding, Linear
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
-from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from .recurrent import GRU, LSTM, RNN
 
 __version__: str = _core.VERSION
 

@@ -33,6 +33,24 @@ def as_float_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
     return found
 
 
+def as_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    """Convert `value` to an array of whatever dtype it has, without a copy when it is one already.
+
+    Raises
+    ------
+    TypeError
+        `value` cannot be converted.
+    ValueError
+        `value` is a ragged nest of sequences.
+    """
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
+    except Exception as error:  # whatever a foreign __array__ raises, e.g. a tensor that requires grad
+        raise TypeError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
+
+
 def as_real(value: ArrayLike, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     """Convert `value` to an array of `dtype`, without a copy when it is one already.
 
@@ -43,12 +61,7 @@ def as_real(value: ArrayLike, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     ValueError
         `value` is a ragged nest of sequences.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
-    except Exception as error:  # whatever a foreign __array__ raises, e.g. a tensor that requires grad
-        raise TypeError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
+    array = as_array(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return array.astype(dtype, copy=False)

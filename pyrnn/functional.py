@@ -27,7 +27,7 @@ Given = tuple[Array | None, ...]  # states of which some may be left out, for ze
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the registry: `gates` G, `states` S, and what training keeps for a unit besides the states."""
+    """A cell of the registry: `gates` G, `states` S, and what training keeps besides states."""
 
     name: str
     number: int

@@ -17,6 +17,8 @@ from typing import Any, Generic, ParamSpec, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._parameters import as_array
+
 __all__ = ["Loss", "cross_entropy"]
 
 P = ParamSpec("P")
@@ -95,7 +97,7 @@ def cross_entropy(
     >>> pull()
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
-    scores = _array(logits, "logits")
+    scores = as_array(logits, "logits")
     scores = scores.astype(scores.dtype.newbyteorder("="), copy=False)
     if scores.dtype not in (np.float32, np.float64):
         raise TypeError(f"logits must be float32 or float64, got {scores.dtype}")
@@ -134,14 +136,14 @@ def _classes(
     targets: ArrayLike, shape: tuple[int, ...], ignore_index: int | None, mask: ArrayLike | None
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_] | None]:
     """Flat class of every position, 0 where it does not count, and which count (None: all)."""
-    classes = _array(targets, "targets")
+    classes = as_array(targets, "targets")
     if classes.dtype.kind not in "iu":
         raise TypeError(f"targets must be an array of integers, got dtype {classes.dtype}")
     if classes.shape != shape[:-1]:
         raise ValueError(f"targets must have shape {shape[:-1]}, as logits without C, got {classes.shape}")
     counts: NDArray[np.bool_] | None = None
     if mask is not None:
-        counts = _array(mask, "mask")
+        counts = as_array(mask, "mask")
         if counts.dtype != np.bool_:
             raise TypeError(f"mask must be an array of bool, got dtype {counts.dtype}")
         if counts.shape != shape[:-1]:
@@ -158,10 +160,3 @@ def _classes(
         low, high = classes.min(), classes.max()
         raise ValueError(f"targets must lie between 0 and {shape[-1] - 1}, got {low} to {high}")
     return classes.reshape(-1).astype(np.intp, copy=False), counts
-
-
-def _array(value: ArrayLike, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # a ragged nest of sequences
-        raise ValueError(f"{name} must be array_like: {error}") from error

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._layer import Gradients, Layer, as_size
-from .._parameters import as_real
+from .._parameters import as_array, as_real
 from .._random import as_generator
 
 
@@ -107,10 +107,7 @@ class Embedding(Layer):
         return self.params["weight"].take(indices, axis=0), pull
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
-        try:
-            indices = np.asarray(x)
-        except ValueError as error:
-            raise ValueError(f"x must be an array of integers: {error}") from error
+        indices = as_array(x, "x")
         if indices.dtype.kind not in "iu":
             raise TypeError(f"x must be an array of integers, got dtype {indices.dtype}")
         if indices.size and not 0 <= indices.min() <= indices.max() < self.num_embeddings:

@@ -1,0 +1,219 @@
+"""One step of one layer: the cells by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _check
+from ._layer import Gradients
+from ._stack import Recurrent, State
+from .recurrent import NONLINEARITIES
+
+__all__ = ["GRUCell", "LSTMCell", "RNNCell"]
+
+Array = NDArray[Any]
+
+
+class _Cell(Recurrent):
+    """One step of one layer: a sequence of length 1; the parameters' names have no layer number."""
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, bias: bool, dtype: DTypeLike, rng: Any
+    ) -> None:
+        super().__init__(
+            cell,
+            input_size,
+            hidden_size,
+            1,
+            bias=bias,
+            batch_first=False,
+            dropout=0.0,
+            bidirectional=False,
+            dtype=dtype,
+            rng=rng,
+        )
+
+    def _names(self, slot: int) -> list[str]:
+        return [name.removesuffix("_l0") for name in super()._names(slot)]
+
+    def __call__(self, x: ArrayLike, state: State = None) -> State:  # type: ignore[override]
+        """Take one step.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, I) or (I,)
+            The step's input.
+        state : ndarray, shape (B, H) or (H,), optional
+            State before the step, zeros by default. For the LSTM, a tuple (h, c).
+
+        Returns
+        -------
+        ndarray, shape (B, H) or (H,), or tuple of two for the LSTM
+            State after the step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong type or shape; the message names it.
+        """
+        _, after = super().__call__(self._one_step(x), self._with_layer(state))
+        return self._without_layer(after)
+
+    def vjp(  # type: ignore[override]
+        self, x: ArrayLike, state: State = None
+    ) -> tuple[State, Callable[[State], tuple[Array, State, Gradients]]]:
+        """Take one step and return the way back.
+
+        Parameters
+        ----------
+        x, state
+            As in a call; leave them unchanged until `pull` has been called.
+
+        Returns
+        -------
+        state : ndarray or tuple
+            As a call returns it.
+        pull : callable
+            ``pull(dstate) -> dx, dstate0, grads``: from the gradient with respect to the state after the step
+            (for the LSTM a tuple, a None in it for zeros) to those with respect to x, the state before it,
+            and the parameters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong type or shape; the message names it.
+        """
+        (y, after), pull = super().vjp(self._one_step(x), self._with_layer(state))
+
+        def pull_step(dstate: State) -> tuple[Array, State, Gradients]:
+            dx, dstate0, grads = pull(np.zeros_like(y), self._with_layer(dstate))
+            return dx[0], self._without_layer(dstate0), grads
+
+        return self._without_layer(after), pull_step
+
+    def _one_step(self, x: ArrayLike) -> Array:
+        array = np.asarray(x)
+        if array.ndim not in (1, 2) or array.shape[-1] != self.input_size:
+            raise ValueError(
+                f"x must have shape (B, {self.input_size}) or ({self.input_size},), got {array.shape}"
+            )
+        return array[None]
+
+    def _with_layer(self, state: State) -> State:
+        """A cell's state as a layer's: with an axis for the layers."""
+        if isinstance(state, (tuple, list)) and self._cell.states > 1:
+            return tuple(None if part is None else np.asarray(part)[None] for part in state)
+        return None if state is None else np.asarray(state)[None] if self._cell.states == 1 else state
+
+    def _without_layer(self, state: State) -> State:
+        return tuple(part[0] for part in state) if isinstance(state, tuple) else state[0]
+
+
+class LSTMCell(_Cell):
+    """One step of an LSTM: ``h, c = cell(x, (h, c))``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, at least 1.
+    bias, dtype, rng
+        As for `LSTM`.
+
+    Notes
+    -----
+    Parameters ``weight_ih`` (4H, I), ``weight_hh`` (4H, H), ``bias_ih`` and ``bias_hh`` (4H,), gates i f g o.
+    To run many steps, ``LSTM.stream`` costs less a step.
+
+    Examples
+    --------
+    >>> h, c = LSTMCell(3, 5, rng=0)(np.ones((2, 3)))
+    >>> h.shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__("lstm", input_size, hidden_size, bias, dtype, rng)
+
+
+class GRUCell(_Cell):
+    """One step of a GRU: ``h = cell(x, h)``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, at least 1.
+    reset_after : bool, default True
+        As for `GRU`.
+    bias, dtype, rng
+        As for `LSTM`.
+
+    Notes
+    -----
+    Parameters as for `LSTMCell`, with 3H rows, gates r z n.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset_after: bool = True,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.reset_after = _check.flag(reset_after, "reset_after")
+        super().__init__(
+            "gru" if self.reset_after else "gru_before", input_size, hidden_size, bias, dtype, rng
+        )
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | ({} if self.reset_after else {"reset_after": False})
+
+
+class RNNCell(_Cell):
+    """One step of an Elman network: ``h = cell(x, h)``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H, at least 1.
+    nonlinearity : {"tanh", "relu"}, default "tanh"
+        The activation.
+    bias, dtype, rng
+        As for `LSTM`.
+
+    Notes
+    -----
+    Parameters as for `LSTMCell`, with H rows.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        self.nonlinearity = _check.choice(nonlinearity, NONLINEARITIES, "nonlinearity")
+        super().__init__(f"rnn_{self.nonlinearity}", input_size, hidden_size, bias, dtype, rng)
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | (
+            {} if self.nonlinearity == "tanh" else {"nonlinearity": self.nonlinearity}
+        )
