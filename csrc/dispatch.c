@@ -1,10 +1,10 @@
 /* The library's entries: judge what the caller passed, choose the table of kernels, plan, share out over
  * threads, call. Compiled for the baseline alone; everything that may fail fails here. */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #endif
 
 #include "kernels.h"
@@ -13,20 +13,17 @@ enum { MAGIC = 0x6e72 }; /* begins every pack */
 
 /* ---- Threads ---- */
 
+#ifdef _OPENMP
 static atomic_int forked;
 
 static void in_child(void) { atomic_store(&forked, 1); }
 
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_child); }
 
-int pyrnn_threads_possible(void)
-{
-#ifdef _OPENMP
-    return !atomic_load(&forked);
+int pyrnn_threads_possible(void) { return !atomic_load(&forked); }
 #else
-    return 0;
+int pyrnn_threads_possible(void) { return 0; }
 #endif
-}
 
 /* Runs `statement` for `thread` = 0..threads-1, each once, all of them before any thread goes on. OpenMP may
  * grant fewer threads than asked for; a thread then takes several numbers. */

@@ -51,6 +51,10 @@ def backward(
     threads: int,
 ) -> None: ...
 
+class Step:
+    def __init__(self, packed: Array, dtype: np.dtype[Any], inputs: int, units: int, states: int) -> None: ...
+    def __call__(self, x: object, state: object, threads: int) -> Any: ...
+
 class Stream:
     def __init__(
         self,

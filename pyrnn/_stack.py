@@ -259,15 +259,20 @@ class Recurrent(Layer):
         start = slot % self.directions * self.hidden_size
         return array[..., start : start + self.hidden_size]
 
-    def _packs(self, use: int) -> list[Array]:
-        """The packed weights of every slot at the parameters' present version, packed now or before."""
+    def _derived(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` derives from the parameters at their present version: made now, or before."""
         version = self.params.version
         cached = self._packed
         if cached is None or cached[0] != version:
             cached = self._packed = (version, {})
-        packs: list[Array] | None = cached[1].get(use)
-        if packs is None:
-            packs = cached[1][use] = [self._pack(use, slot) for slot in range(self._slot_count)]
+        value = cached[1].get(key)
+        if value is None:
+            value = cached[1][key] = make()
+        return value
+
+    def _packs(self, use: int) -> list[Array]:
+        """The packed weights of every slot."""
+        packs: list[Array] = self._derived(use, lambda: [self._pack(use, s) for s in range(self._slot_count)])
         return packs
 
     def _pack(self, use: int, slot: int) -> Array:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _check
+from . import _check, _core
 from ._layer import Gradients
 from ._stack import Recurrent, State
+from ._threads import get_num_threads
 from .recurrent import NONLINEARITIES
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
@@ -60,6 +61,9 @@ class _Cell(Recurrent):
         TypeError, ValueError
             An argument has the wrong type or shape; the message names it.
         """
+        after = self._step()(x, state, get_num_threads())
+        if after is not None:
+            return after
         _, after = super().__call__(self._one_step(x), self._with_layer(state))
         return self._without_layer(after)
 
@@ -94,6 +98,12 @@ class _Cell(Recurrent):
             return dx[0], self._without_layer(dstate0), grads
 
         return self._without_layer(after), pull_step
+
+    def _step(self) -> _core.Step:
+        """The short way to the kernels, prepared once for each version of the parameters."""
+        sizes = self.dtype, self.input_size, self.hidden_size, self._cell.states
+        step: _core.Step = self._derived("step", lambda: _core.Step(self._packs(_core.FORWARD)[0], *sizes))
+        return step
 
     def _one_step(self, x: ArrayLike) -> Array:
         array = np.asarray(x)
