@@ -88,11 +88,17 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
     row->carry = cut_after ? CARRY_NONE : s == row->length - 1 || s == b->s1 - 1 ? CARRY_PAST : CARRY_BOTH;
     row->after = row->da;
     row->da = space->da + pair * c->slots * L;
+}
 
+/* Lists the pair for the products. */
+INLINE void backward_list(const cell *c, const pyrnn_job *job, const backward_space *space,
+                          const backward_row *row, ptrdiff_t s, ptrdiff_t pair)
+{
+    ptrdiff_t t = time_of(job, row->length, s);
     space->x[pair] = (const real *)job->x + t * job->x_step + row->row * job->x_row;
     space->dx[pair] = job->dx ? (real *)job->dx + t * job->dx_step + row->row * job->dx_row : NULL;
     for (int i = 0; i < c->phases; i++)
-        space->h[i][pair] = i == 0 ? row->prev[0] : row->saved + c->phase[i].source * H;
+        space->h[i][pair] = i == 0 ? row->prev[0] : row->saved + c->phase[i].source * job->H;
 }
 
 /* A unit panel of one row: from the gradient of the state to that of the pre-activations. */
@@ -127,78 +133,59 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
         vstorea(row->ds + q * Hp + j, ds[q]);
 }
 
-/* dh of four panels for a tile of rows, through the product of one phase. from[r] is the slot gradient that
- * row r multiplies. */
-INLINE void backward_product(const cell *c, int phase, ptrdiff_t H, int height, ptrdiff_t m, V *acc,
-                             const real *const *from, ptrdiff_t panel_step, const real *w)
-{
-    product(height, (int)m, acc, NULL, from, (span){panels_of(H), c->phase[phase].count * L, panel_step}, w);
-}
+/* One phase of one step for n rows, or, at the end of a block, COLLECT: the product of its first step alone, so
+ * that da may be written anew. What arrives at phase p went through the product of phase p+1 of this step; what
+ * arrives at the last phase, through that of phase 0 of the step after. */
+enum { COLLECT = -1 };
 
-/* One phase of one step, for n rows. What arrives at phase p went through the product of phase p+1 of this
- * step; what arrives at the last phase, through that of phase 0 of the step after. */
 INLINE void backward_phase(const cell *c, back_function *back, int phase, const pyrnn_job *job,
                            const real *packed, const packed_layout *lay, const backward_space *space,
-                           backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step)
+                           share panels, backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step)
 {
-    const int last = phase == c->phases - 1, through = last ? 0 : phase + 1;
-    const real *w = packed + lay->r[through];
-    ptrdiff_t panels = panels_of(job->H), k = panels * L * c->phase[through].count, m;
-    row_split split = split_rows(n, tile_rows(panels_at_once(1)));
+    const int last = phase == c->phases - 1, through = last || phase == COLLECT ? 0 : phase + 1;
+    const int at_once = panels_at_once(1), first = c->phase[through].first * L;
+    const span k = {panels_of(job->H), c->phase[through].count * L, panel_step};
+    row_split split = split_rows(n, tile_rows(at_once));
     int any = !last;
     for (ptrdiff_t r = 0; r < n && !any; r++)
         any = rows[r].carry == CARRY_BOTH;
-    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += k * m * L) {
-        m = min_of(panels_at_once(1), panels - panel);
+    for (ptrdiff_t panel = panels.from, m; panel < panels.to; panel += m) {
+        const real *w = packed + lay->r[through] + panel * L * k.runs * k.length;
+        m = min_of(at_once, panels.to - panel);
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *from[MAX_ROWS];
             V acc[MAX_ROWS * MAX_VECS];
             int height = split_size(&split, tile);
-            for (int r = 0; r < height; r++) {
+            for (int r = 0; r < height; r++) { /* a row that carries nothing multiplies anything */
                 const backward_row *row = rows + r0 + r;
-                from[r] = (last ? row->carry == CARRY_BOTH ? row->after : space->da : row->da) +
-                          c->phase[through].first * L;
+                from[r] = (!last ? row->da : row->carry == CARRY_BOTH ? row->after : space->da) + first;
             }
             if (any)
-                backward_product(c, through, job->H, height, m, acc, from, panel_step, w);
+                product(height, (int)m, acc, NULL, from, k, w);
             else
-                for (ptrdiff_t v = 0; v < height * m; v++)
-                    acc[v] = vset(0);
+                memset(acc, 0, sizeof(acc));
             for (ptrdiff_t i = 0; i < m; i++)
-                for (int r = 0; r < height; r++)
-                    backward_point(c, back, phase, job, rows + r0 + r, (panel + i) * L, panel_step,
-                                   acc[r * m + i]);
+                for (int r = 0; r < height; r++) {
+                    real *ds = rows[r0 + r].ds + (panel + i) * L;
+                    if (phase == COLLECT)
+                        vstorea(ds, vloada(ds) + acc[r * m + i]);
+                    else
+                        backward_point(c, back, phase, job, rows + r0 + r, (panel + i) * L, panel_step,
+                                       acc[r * m + i]);
+                }
         }
     }
 }
 
-/* The end of a block: the product of its first step, so that da may be written anew. */
-INLINE void backward_collect(const cell *c, const pyrnn_job *job, const real *packed,
-                             const packed_layout *lay, const backward_row *rows, ptrdiff_t n, ptrdiff_t s,
-                             ptrdiff_t panel_step)
+/* No gradient passes to the step before an episode's first one. */
+INLINE void backward_cut(const cell *c, const pyrnn_job *job, share panels, const backward_row *rows,
+                         ptrdiff_t n, ptrdiff_t s)
 {
-    const real *w = packed + lay->r[0];
-    ptrdiff_t panels = panels_of(job->H), k = panels * L * c->phase[0].count, m;
-    row_split split = split_rows(n, tile_rows(panels_at_once(1)));
-    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += k * m * L) {
-        m = min_of(panels_at_once(1), panels - panel);
-        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
-            const real *from[MAX_ROWS];
-            V acc[MAX_ROWS * MAX_VECS];
-            int height = split_size(&split, tile);
-            for (int r = 0; r < height; r++)
-                from[r] = rows[r0 + r].da + c->phase[0].first * L;
-            backward_product(c, 0, job->H, height, m, acc, from, panel_step, w);
-            for (ptrdiff_t i = 0; i < m; i++)
-                for (int r = 0; r < height; r++) {
-                    real *ds = rows[r0 + r].ds + (panel + i) * L;
-                    vstorea(ds, vloada(ds) + acc[r * m + i]);
-                }
-        }
-    }
     for (ptrdiff_t r = 0; r < n; r++)
         if (cut_before(job, rows[r].row, rows[r].length, s))
-            memset(rows[r].ds, 0, sizeof(real) * (size_t)(c->states * panels * L));
+            for (int q = 0; q < c->states; q++)
+                memset(rows[r].ds + (q * panels_of(job->H) + panels.from) * L, 0,
+                       sizeof(real) * (size_t)((panels.to - panels.from) * L));
 }
 
 /* Copies the gradients of n states between the caller's [B][H] and the padded rows. */
@@ -224,37 +211,50 @@ static void backward_states_out(const cell *c, const pyrnn_job *job, const backw
                        sizeof(real) * (size_t)H);
 }
 
-/* The time loop of a block, for this thread's rows. */
+/* The time loop of a block, for this thread's rows or units. */
 INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, const pyrnn_block *b,
                      int thread)
 {
     const real *packed = (const real *)job->packed;
     const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
+    const part mine = part_of(job, panels_at_once(1), thread);
+    const int for_all = !job->by_units || thread == 0; /* whether this thread does what concerns whole rows */
     backward_space space;
     backward_space_of(c, job, job->work, &space);
     backward_row *rows = (backward_row *)(job->work + job->work_shared + (size_t)thread * job->work_thread);
     ptrdiff_t state_size = c->states * panels_of(job->H) * L, n = 0;
-    for (ptrdiff_t p = b->p0 + thread; p < b->p1; p += job->threads, n++)
+    for (ptrdiff_t p = b->p0 + mine.first; p < b->p1; p += mine.step, n++)
         rows[n] = (backward_row){.p = p,
                                  .row = job_row(job, p),
                                  .length = job_length(job, p),
                                  .ds = space.ds + (p - b->p0) * state_size};
-    if (b->starts)
-        backward_states_in(c, job, rows, n);
+    if (b->starts) {
+        if (for_all)
+            backward_states_in(c, job, rows, n);
+        wait_for_all(job);
+    }
     ptrdiff_t pairs = block_pairs(job, b), panel_step = pairs * c->slots * L, pair = pairs, active = 0;
     for (ptrdiff_t s = b->s1; s-- > b->s0;) {
         pair -= block_active(job, b, s);
         while (active < n && rows[active].length > s)
             active++;
-        for (ptrdiff_t r = 0; r < active; r++)
-            backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
-        if (c->phases > 1)
-            backward_phase(c, back, 1, job, packed, &lay, &space, rows, active, panel_step);
-        backward_phase(c, back, 0, job, packed, &lay, &space, rows, active, panel_step);
+        for (ptrdiff_t r = 0; r < active; r++) {
+            ptrdiff_t index = pair + rows[r].p - b->p0;
+            backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, index);
+            if (for_all)
+                backward_list(c, job, &space, rows + r, s, index);
+        }
+        for (int phase = c->phases - 1; phase >= 0; phase--) {
+            backward_phase(c, back, phase, job, packed, &lay, &space, mine.panels, rows, active, panel_step);
+            wait_for_all(job);
+        }
     }
-    if (b->s1 > b->s0)
-        backward_collect(c, job, packed, &lay, rows, active, b->s0, panel_step);
-    if (b->ends)
+    if (b->s1 > b->s0) {
+        backward_phase(c, back, COLLECT, job, packed, &lay, &space, mine.panels, rows, active, panel_step);
+        backward_cut(c, job, mine.panels, rows, active, b->s0);
+        wait_for_all(job);
+    }
+    if (b->ends && for_all)
         backward_states_out(c, job, rows, n);
 }
 
@@ -263,10 +263,15 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
 static void plan_backward(int id, pyrnn_job *job)
 {
     const cell *c = cells[id];
+    const int allowed = job->threads;
+    choose_split(job, c, panels_at_once(1));
+    if (!job->by_units)
+        job->threads = allowed; /* more than rows, too: they share out the products */
     ptrdiff_t pair = panels_of(job->H) * L * c->slots * (ptrdiff_t)sizeof(real);
     job->block = min_of(max_of((ptrdiff_t)(job->l2 / 2) / pair, 256), job->pairs);
     job->strip = max_of(min_of(job->B, job->block), 1);
     backward_space space;
     job->work_shared = backward_space_of(c, job, NULL, &space);
-    job->work_thread = ((size_t)(job->strip / job->threads + 1) * sizeof(backward_row) + 63) / 64 * 64;
+    ptrdiff_t rows = job->by_units ? job->strip : job->strip / job->threads + 1;
+    job->work_thread = ((size_t)rows * sizeof(backward_row) + 63) / 64 * 64;
 }

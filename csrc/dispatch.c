@@ -25,22 +25,53 @@ int pyrnn_threads_possible(void) { return !atomic_load(&forked); }
 int pyrnn_threads_possible(void) { return 0; }
 #endif
 
+/* A running thread's number among `size`. */
+typedef struct {
+    int number, size;
+} team;
+
+static void team_barrier(team me)
+{
+    if (me.size > 1) {
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+    }
+}
+
 /* Runs `statement` for `thread` = 0..threads-1, each once, all of them before any thread goes on. OpenMP may
  * grant fewer threads than asked for; a thread then takes several numbers. */
+#define SHARE_OUT(me, threads, statement)                                                                    \
+    do {                                                                                                     \
+        for (int thread = me.number; thread < (threads); thread += me.size)                                  \
+            statement;                                                                                       \
+        team_barrier(me);                                                                                    \
+    } while (0)
+
+typedef void team_function(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job);
+
+/* Runs `work` in as many threads as the job has. */
+static void run(team_function *work, const pyrnn_kernels *kernels, int cell, pyrnn_job *job)
+{
 #ifdef _OPENMP
-#define SHARE_OUT(threads, statement)                                                                        \
-    do {                                                                                                     \
-        for (int thread = omp_get_thread_num(); thread < (threads); thread += omp_get_num_threads())         \
-            statement;                                                                                       \
-        _Pragma("omp barrier")                                                                               \
-    } while (0)
-#else
-#define SHARE_OUT(threads, statement)                                                                        \
-    do {                                                                                                     \
-        for (int thread = 0; thread < (threads); thread++)                                                   \
-            statement;                                                                                       \
-    } while (0)
+    if (job->threads > 1) {
+        int too_few = 0;
+#pragma omp parallel num_threads(job->threads)
+        {
+            team me = {omp_get_thread_num(), omp_get_num_threads()};
+            if (me.size == job->threads || !job->by_units)
+                work(me, kernels, cell, job);
+            else if (me.number == 0) /* threads that share units wait for each other: all must be there */
+                too_few = 1;
+        }
+        if (!too_few)
+            return;
+        job->threads = 1;
+        job->by_units = 0;
+    }
 #endif
+    work((team){0, 1}, kernels, cell, job);
+}
 
 /* ---- Judging ---- */
 
@@ -228,6 +259,11 @@ static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use
     return PYRNN_OK;
 }
 
+static void forward(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+{
+    SHARE_OUT(me, job->threads, kernels->cells[cell].forward(job, thread));
+}
+
 pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
 {
     header head;
@@ -245,16 +281,7 @@ pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
     job.y = out->y, job.y_step = out->y_step, job.y_row = out->y_row;
     job.saved = out->saved;
     memcpy(job.state, out->state, sizeof(job.state));
-    void (*forward)(const pyrnn_job *, int) =
-        pyrnn_kernels_of(head.isa, head.layer.dtype)->cells[head.layer.cell].forward;
-    if (job.threads == 1) {
-        forward(&job, 0);
-        return PYRNN_OK;
-    }
-#ifdef _OPENMP
-#pragma omp parallel num_threads(job.threads)
-#endif
-    SHARE_OUT(job.threads, forward(&job, thread));
+    run(forward, pyrnn_kernels_of(head.isa, head.layer.dtype), head.layer.cell, &job);
     return PYRNN_OK;
 }
 
@@ -275,7 +302,7 @@ static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
 
 /* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums
  * over nothing come out as zeros. Runs in every thread. */
-static void backward(const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+static void backward(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
 {
     pyrnn_block b = {.first = 1};
     do {
@@ -285,14 +312,14 @@ static void backward(const pyrnn_kernels *kernels, int cell, const pyrnn_job *jo
         do {
             b.s0 = block_start(job, &b);
             b.ends = b.s0 == 0;
-            SHARE_OUT(job->threads, kernels->cells[cell].backward(job, &b, thread));
-            SHARE_OUT(job->threads, kernels->products(cell, job, &b, thread));
+            SHARE_OUT(me, job->threads, kernels->cells[cell].backward(job, &b, thread));
+            SHARE_OUT(me, job->threads, kernels->products(cell, job, &b, thread));
             b.first = b.starts = 0;
             b.s1 = b.s0;
         } while (!b.ends);
         b.p0 = b.p1;
     } while (b.p0 < job->B);
-    SHARE_OUT(job->threads, kernels->finish(cell, job, thread));
+    SHARE_OUT(me, job->threads, kernels->finish(cell, job, thread));
 }
 
 pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
@@ -312,10 +339,6 @@ pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *gr
     memcpy(job.dstate0, grads->dstate0, sizeof(job.dstate0));
     job.dx = grads->dx, job.dx_step = grads->dx_step, job.dx_row = grads->dx_row;
     job.dw_ih = grads->dw_ih, job.dw_hh = grads->dw_hh, job.db_ih = grads->db_ih, job.db_hh = grads->db_hh;
-    const pyrnn_kernels *kernels = pyrnn_kernels_of(head.isa, head.layer.dtype);
-#ifdef _OPENMP
-#pragma omp parallel num_threads(job.threads) if (job.threads > 1)
-#endif
-    backward(kernels, head.layer.cell, &job);
+    run(backward, pyrnn_kernels_of(head.isa, head.layer.dtype), head.layer.cell, &job);
     return PYRNN_OK;
 }

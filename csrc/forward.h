@@ -55,14 +55,14 @@ INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zer
 }
 
 /* ax[panel][pair][G][L] = bias + x @ W for n (step, row) pairs whose inputs are x[0..n-1]. */
-NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, const real *const *x,
-                             ptrdiff_t n, real *ax)
+NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, share panels,
+                             const real *const *x, ptrdiff_t n, real *ax)
 {
     packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
-    const real *w = packed + lay.w, *bias = packed + lay.bias_x;
-    ptrdiff_t panels = panels_of(job->H), width = c->gates * L, m;
-    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += job->I * m * width, bias += m * width) {
-        m = min_of(panels_at_once(c->gates), panels - panel);
+    ptrdiff_t width = c->gates * L, m;
+    for (ptrdiff_t panel = panels.from; panel < panels.to; panel += m) {
+        const real *w = packed + lay.w + panel * job->I * width, *bias = packed + lay.bias_x + panel * width;
+        m = min_of(panels_at_once(c->gates), panels.to - panel);
         int vecs = (int)m * c->gates;
         row_split split = split_rows(n, tile_rows(vecs));
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
@@ -105,16 +105,16 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
 
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
 INLINE void forward_phase(const cell *c, point_function *point, int phase, const pyrnn_job *job,
-                          const real *packed, const packed_layout *lay, const forward_row *rows, ptrdiff_t n,
-                          const real *ax, ptrdiff_t ax_panel)
+                          const real *packed, const packed_layout *lay, share panels, const forward_row *rows,
+                          ptrdiff_t n, const real *ax, ptrdiff_t ax_panel)
 {
-    const int count = c->phase[phase].count, at_once = panels_at_once(count),
-              max_rows = tile_rows(at_once * count);
-    const real *w = packed + lay->r[phase], *bias = packed + lay->bias_h[phase];
-    ptrdiff_t panels = panels_of(job->H), H = job->H, m;
-    row_split split = split_rows(n, max_rows);
-    for (ptrdiff_t panel = 0; panel < panels; panel += m, w += H * m * count * L, bias += m * count * L) {
-        m = min_of(at_once, panels - panel);
+    const int count = c->phase[phase].count, at_once = panels_at_once(count);
+    ptrdiff_t H = job->H, width = count * L, m;
+    row_split split = split_rows(n, tile_rows(at_once * count));
+    for (ptrdiff_t panel = panels.from; panel < panels.to; panel += m) {
+        const real *w = packed + lay->r[phase] + panel * H * width;
+        const real *bias = packed + lay->bias_h[phase] + panel * width;
+        m = min_of(at_once, panels.to - panel);
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *a[MAX_ROWS];
             V ah[MAX_ROWS * MAX_VECS];
@@ -129,6 +129,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
                                   ah + (r * m + i) * count);
         }
     }
+    wait_for_all(job);
 }
 
 /* A thread's part of the work, carved up. */
@@ -171,7 +172,7 @@ static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, c
 
 /* The rows of one strip from their first step to their last. */
 INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job,
-                          const forward_space *space, ptrdiff_t n)
+                          const forward_space *space, const part *mine, int thread, ptrdiff_t n)
 {
     const real *packed = (const real *)job->packed;
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
@@ -184,36 +185,48 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             for (ptrdiff_t r = 0; r < m; r++)
                 space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
                                     rows[r].row * job->x_row;
-        project(c, job, packed, space->x, pairs, space->ax);
+        project(c, job, packed, mine->panels, space->x, pairs, space->ax);
         const real *ax = space->ax;
         for (; s < end; s++) {
             n = still_active(rows, n, s);
             for (ptrdiff_t r = 0; r < n; r++)
                 forward_advance(c, job, zero, rows + r, s);
-            forward_phase(c, point, 0, job, packed, &lay, rows, n, ax, pairs * c->gates * L);
+            forward_phase(c, point, 0, job, packed, &lay, mine->panels, rows, n, ax, pairs * c->gates * L);
             if (c->phases > 1)
-                forward_phase(c, point, 1, job, packed, &lay, rows, n, ax, pairs * c->gates * L);
+                forward_phase(c, point, 1, job, packed, &lay, mine->panels, rows, n, ax,
+                              pairs * c->gates * L);
             ax += n * c->gates * L;
         }
     }
     for (ptrdiff_t r = 0; r < in_strip; r++)
-        forward_end(c, job, zero, rows + r);
+        if (!job->by_units || r % job->threads == thread)
+            forward_end(c, job, zero, rows + r);
+}
+
+/* Panels that every product of a step takes at once. */
+INLINE int forward_grain(const cell *c)
+{
+    int grain = panels_at_once(c->gates);
+    for (int i = 0; i < c->phases; i++)
+        grain = (int)max_of(grain, panels_at_once(c->phase[i].count));
+    return grain;
 }
 
 INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, int thread)
 {
-    forward_space space;
+    forward_space space, shared;
     forward_space_of(c, job, job->work + (size_t)thread * job->work_thread, &space);
-    ptrdiff_t p =
-        thread; /* dealt out in turn: each thread gets long and short sequences alike, still sorted */
-    while (p < job->B) {
-        ptrdiff_t n = 0;
-        for (; p < job->B && n < job->strip; p += job->threads, n++) {
-            real *scratch = c->phases > 1 ? space.scratch + n * c->saves * job->H : NULL;
-            space.rows[n] =
-                (forward_row){.p = p, .row = job_row(job, p), .length = job_length(job, p), .saved = scratch};
-        }
-        forward_strip(c, point, job, &space, n);
+    forward_space_of(c, job, job->work, &shared); /* thread 0's, for what all units of a row are read from */
+    real *scratch = job->by_units ? shared.scratch : space.scratch;
+    const part mine = part_of(job, forward_grain(c), thread);
+    /* Rows are dealt out in turn: each thread gets long and short sequences alike, still sorted. */
+    for (ptrdiff_t p = mine.first, n; p < job->B;) {
+        for (n = 0; p < job->B && n < job->strip; p += mine.step, n++)
+            space.rows[n] = (forward_row){.p = p,
+                                          .row = job_row(job, p),
+                                          .length = job_length(job, p),
+                                          .saved = c->phases > 1 ? scratch + n * c->saves * job->H : NULL};
+        forward_strip(c, point, job, &space, &mine, thread, n);
     }
 }
 
@@ -223,9 +236,10 @@ INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, 
 static void plan_forward(int id, pyrnn_job *job)
 {
     const cell *c = cells[id];
+    choose_split(job, c, forward_grain(c));
     ptrdiff_t pair = panels_of(job->H) * L * c->gates * (ptrdiff_t)sizeof(real);
     ptrdiff_t most = max_of((6 << 20) / job->threads / pair, 8);
-    ptrdiff_t rows = (job->B + job->threads - 1) / job->threads;
+    ptrdiff_t rows = job->by_units ? job->B : (job->B + job->threads - 1) / job->threads;
     ptrdiff_t pairs = job->T > 0 && rows > PTRDIFF_MAX / job->T ? PTRDIFF_MAX : rows * job->T;
     job->block = min_of(min_of(max_of((ptrdiff_t)(job->l2 / 4) / pair, 64), most), pairs);
     job->strip = max_of(min_of(rows, job->block), 1);

@@ -1,18 +1,6 @@
 /* What follows a block's time loop: the products of its gate gradients with weights (dx), inputs (dW) and
  * states (dR), and their sums (biases). Tiles are shared out over threads; each is computed by one. */
 
-/* A thread's share of n equal tasks. */
-typedef struct {
-    ptrdiff_t from, to;
-} share;
-
-INLINE share share_of(ptrdiff_t n, int thread, int threads)
-{
-    ptrdiff_t each = n / threads, more = n % threads, extra = min_of(thread, more);
-    ptrdiff_t from = each * thread + extra;
-    return (share){from, from + each + (thread < more)};
-}
-
 /* dx = dG @ W for this thread's pairs. */
 static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs,
                             int thread)

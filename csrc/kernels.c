@@ -22,6 +22,8 @@ static const cell *const cells[] = {
 #include "gemm.h"
 #include "packing.h"
 
+#include "threads.h"
+
 #include "forward.h"
 
 #include "backward.h"

@@ -3,7 +3,39 @@
 #ifndef PYRNN_KERNELS_H
 #define PYRNN_KERNELS_H
 
+#include <sched.h>
+#include <stdatomic.h>
+
 #include "pyrnn.h"
+
+/* A barrier for threads that are all running: each arrival is counted, the last one turns it. On lines of their
+ * own, so that arriving does not disturb those who watch for the turn. */
+typedef struct {
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_int turn;
+} pyrnn_barrier;
+
+/* Spins for some microseconds, then gives its core away: a thread that it waits for may want it. */
+static inline void barrier_wait(pyrnn_barrier *barrier, int threads)
+{
+    enum { SPINS = 2000 };
+    int turn = atomic_load_explicit(&barrier->turn, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == threads - 1) {
+        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&barrier->turn, turn + 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&barrier->turn, memory_order_acquire) == turn; spins++)
+        if (spins >= SPINS)
+            sched_yield();
+        else {
+#if defined __x86_64__ || defined __i386__
+            __builtin_ia32_pause();
+#elif defined __aarch64__
+            __asm__ volatile("yield");
+#endif
+        }
+}
 
 /*
  * One call, resolved. Rows (sequences) are sorted by falling length, so that those still active at a step are
@@ -37,12 +69,14 @@ typedef struct {
     void *dx, *dstate0[PYRNN_MAX_STATES], *dw_ih, *dw_hh, *db_ih, *db_hh;
     ptrdiff_t dx_step, dx_row;
 
-    size_t l2; /* bytes of a core's level-2 cache: sizes blocks, never results */
-    ptrdiff_t strip,
-        block; /* rows that run together; (step, row) pairs, at most, whose gates are in work at once */
-    char *work;
-    size_t work_shared,
-        work_thread; /* bytes of the part that threads share (backward), then of each thread's own */
+    /* How the call is cut up: sizes of blocks and shares of threads, never results. */
+    size_t l2;       /* bytes of a core's level-2 cache */
+    int by_units;    /* threads share the units of every row, with a barrier a step, and not the rows */
+    ptrdiff_t strip; /* rows that run together */
+    ptrdiff_t block; /* (step, row) pairs, at most, whose gates are in work at once */
+    char *work;      /* what threads share, then a part for each */
+    size_t work_shared, work_thread;
+    pyrnn_barrier *barrier;
 } pyrnn_job;
 
 static inline ptrdiff_t job_row(const pyrnn_job *job, ptrdiff_t p) { return job->order ? job->order[p] : p; }
@@ -78,7 +112,8 @@ typedef struct {
     size_t (*packed_size)(int cell, int use, ptrdiff_t I, ptrdiff_t H);
     void (*pack)(int cell, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh,
                  const void *b_ih, const void *b_hh, void *packed);
-    void (*plan_forward)(int cell, pyrnn_job *job); /* sets strip, block and the sizes of work */
+    /* Set threads (from the most that are allowed), by_units, strip, block and the sizes of work. */
+    void (*plan_forward)(int cell, pyrnn_job *job);
     void (*plan_backward)(int cell, pyrnn_job *job);
     void (*products)(int cell, const pyrnn_job *job, const pyrnn_block *block,
                      int thread); /* after a block's time loop */

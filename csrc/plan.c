@@ -53,15 +53,13 @@ static size_t cache_size(void)
 }
 
 /* Waking a thread costs some microseconds, so each is given tens of microseconds of work. */
-static int useful_threads(int threads, double flops, ptrdiff_t most)
+static int useful_threads(int threads, double flops)
 {
     const double flops_each = 4e6;
     if (!pyrnn_threads_possible())
         return 1;
     if (threads > flops / flops_each)
         threads = (int)(flops / flops_each);
-    if (threads > most)
-        threads = (int)most;
     return threads > 1 ? threads : 1;
 }
 
@@ -79,20 +77,22 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
     pyrnn_cell_info info;
     pyrnn_describe(layer->cell, &info);
     double flops = 2. * info.gates * (double)pairs * (double)H * (double)(I + H);
-    /* Forward shares out rows; backward also shares out the products after its time loop. */
-    job->threads = training ? useful_threads(seq->threads, 2 * flops, PTRDIFF_MAX)
-                            : useful_threads(seq->threads, flops, B);
+    job->threads = useful_threads(seq->threads, training ? 2 * flops : flops);
     job->pairs = pairs;
     if (training)
         kernels->plan_backward(layer->cell, job);
     else
         kernels->plan_forward(layer->cell, job);
-    size_t own = sort_size(seq), bytes = own + job->work_shared + (size_t)job->threads * job->work_thread;
+    size_t own = sizeof(pyrnn_barrier) + sort_size(seq);
+    size_t bytes = own + job->work_shared + (size_t)job->threads * job->work_thread;
     if (!work)
         return bytes;
+    job->barrier = work;
+    atomic_init(&job->barrier->arrived, 0);
+    atomic_init(&job->barrier->turn, 0);
     job->work = (char *)work + own;
     if (seq->lengths) {
-        ptrdiff_t *at = work;
+        ptrdiff_t *at = (ptrdiff_t *)(job->barrier + 1);
         ptrdiff_t *order = at, *length = at + B, *active = at + 2 * B, *offset = at + 2 * B + T + 1;
         sort_rows(seq->lengths, T, B, order, length, active, offset);
         job->order = order, job->length = length, job->active = active, job->offset = offset;
