@@ -30,22 +30,13 @@ typedef struct {
     int number, size;
 } team;
 
-static void team_barrier(team me)
-{
-    if (me.size > 1) {
-#ifdef _OPENMP
-#pragma omp barrier
-#endif
-    }
-}
-
-/* Runs `statement` for `thread` = 0..threads-1, each once, all of them before any thread goes on. OpenMP may
+/* Runs `statement` for `thread` = 0..job->threads-1, each once, all of them before any thread goes on. OpenMP may
  * grant fewer threads than asked for; a thread then takes several numbers. */
-#define SHARE_OUT(me, threads, statement)                                                                    \
+#define SHARE_OUT(me, job, statement)                                                                        \
     do {                                                                                                     \
-        for (int thread = me.number; thread < (threads); thread += me.size)                                  \
+        for (int thread = me.number; thread < job->threads; thread += me.size)                               \
             statement;                                                                                       \
-        team_barrier(me);                                                                                    \
+        barrier_wait(job->barrier, me.size);                                                                 \
     } while (0)
 
 typedef void team_function(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job);
@@ -261,7 +252,7 @@ static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use
 
 static void forward(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
 {
-    SHARE_OUT(me, job->threads, kernels->cells[cell].forward(job, thread));
+    SHARE_OUT(me, job, kernels->cells[cell].forward(job, thread));
 }
 
 pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
@@ -312,14 +303,14 @@ static void backward(team me, const pyrnn_kernels *kernels, int cell, const pyrn
         do {
             b.s0 = block_start(job, &b);
             b.ends = b.s0 == 0;
-            SHARE_OUT(me, job->threads, kernels->cells[cell].backward(job, &b, thread));
-            SHARE_OUT(me, job->threads, kernels->products(cell, job, &b, thread));
+            SHARE_OUT(me, job, kernels->cells[cell].backward(job, &b, thread));
+            SHARE_OUT(me, job, kernels->products(cell, job, &b, thread));
             b.first = b.starts = 0;
             b.s1 = b.s0;
         } while (!b.ends);
         b.p0 = b.p1;
     } while (b.p0 < job->B);
-    SHARE_OUT(me, job->threads, kernels->finish(cell, job, thread));
+    SHARE_OUT(me, job, kernels->finish(cell, job, thread));
 }
 
 pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)

@@ -68,6 +68,7 @@ INLINE void accumulate(int rows, int vecs, V (*acc)[MAX_VECS], const real *const
     for (int r = 0; r < rows; r++)
         row[r] = a[r] + skip;
     for (ptrdiff_t run = 0; run < k.runs; run++) {
+#pragma GCC unroll 2
         for (ptrdiff_t i = 0; i < k.length; i++, w += vecs * L) {
             V wk[MAX_VECS];
 #pragma GCC unroll 4
@@ -190,6 +191,7 @@ INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out
         for (int v = 0; v < panels * gates; v++)
             acc[r][v] =
                 from_zero ? vset(0) : vloada(out + v / gates * out_panel + (r * gates + v % gates) * L);
+#pragma GCC unroll 2
     for (ptrdiff_t k = 0; k < n; k++, p += p_step) {
         const real *ak = a[k] + first;
         V pk[MAX_VECS];

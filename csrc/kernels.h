@@ -15,10 +15,13 @@ typedef struct {
     _Alignas(64) atomic_int turn;
 } pyrnn_barrier;
 
-/* Spins for some microseconds, then gives its core away: a thread that it waits for may want it. */
+/* Spins for some microseconds, then gives its core away: a thread that it waits for may want it. (OpenMP's own
+ * barrier spins for milliseconds, which costs a busy machine dearly.) */
 static inline void barrier_wait(pyrnn_barrier *barrier, int threads)
 {
-    enum { SPINS = 2000 };
+    enum { SPINS = 1000 };
+    if (threads == 1)
+        return;
     int turn = atomic_load_explicit(&barrier->turn, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == threads - 1) {
         atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);

@@ -29,9 +29,12 @@ static void sort_rows(const int64_t *lengths, ptrdiff_t T, ptrdiff_t B, ptrdiff_
         offset[s + 1] = offset[s] + active[s];
 }
 
+/* Whether rows may differ in length. */
+static int ragged(const pyrnn_sequence *seq) { return seq->lengths && seq->B > 0; }
+
 static size_t sort_size(const pyrnn_sequence *seq)
 {
-    if (!seq->lengths)
+    if (!ragged(seq))
         return 0;
     size_t numbers = 2 * ((size_t)seq->B + (size_t)seq->T + 1);
     return (numbers * sizeof(ptrdiff_t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -52,10 +55,10 @@ static size_t cache_size(void)
     return bytes;
 }
 
-/* Waking a thread costs some microseconds, so each is given tens of microseconds of work. */
+/* Waking a thread costs some microseconds, on a busy machine more, so each is given about 100 us of work. */
 static int useful_threads(int threads, double flops)
 {
-    const double flops_each = 4e6;
+    const double flops_each = 1e7;
     if (!pyrnn_threads_possible())
         return 1;
     if (threads > flops / flops_each)
@@ -91,7 +94,7 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
     atomic_init(&job->barrier->arrived, 0);
     atomic_init(&job->barrier->turn, 0);
     job->work = (char *)work + own;
-    if (seq->lengths) {
+    if (ragged(seq)) {
         ptrdiff_t *at = (ptrdiff_t *)(job->barrier + 1);
         ptrdiff_t *order = at, *length = at + B, *active = at + 2 * B, *offset = at + 2 * B + T + 1;
         sort_rows(seq->lengths, T, B, order, length, active, offset);
