@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._parameters import as_real
+from ._parameters import as_array, as_real
 
 
 def strided(value: ArrayLike, dtype: np.dtype[Any], name: str, shape: Sequence[int | None]) -> NDArray[Any]:
@@ -55,7 +55,7 @@ def lengths(value: ArrayLike | None, T: int, B: int) -> NDArray[np.int64] | None
     """
     if value is None:
         return None
-    array = _array(value, "lengths")
+    array = as_array(value, "lengths")
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
     if array.shape != (B,):
@@ -77,7 +77,7 @@ def reset(value: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.bool_] 
     """
     if value is None:
         return None
-    array = _array(value, "reset")
+    array = as_array(value, "reset")
     if array.dtype != np.bool_:
         raise TypeError(f"reset must be an array of bool, got dtype {array.dtype}")
     if array.shape != shape:
@@ -96,15 +96,6 @@ def flag(value: object, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
-
-
-def _array(value: ArrayLike, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # a ragged nest of sequences
-        raise ValueError(f"{name} must be array_like: {error}") from error
-    except Exception as error:  # whatever a foreign __array__ raises
-        raise TypeError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
 
 
 def fraction(value: object, name: str) -> float:
