@@ -1,0 +1,50 @@
+"""Golden numbers from PyTorch and ONNX Runtime (see make.py), as named cases."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+class Case(NamedTuple):
+    """One computation: what goes in, what must come out. Layouts and parameter names are PyTorch's."""
+
+    cell: str  # name in the registry of cells
+    inputs: dict[str, Any]  # x (T, B, I), state (S, L * D, B, H), params {name: array}, lengths (B,) or None
+    outputs: Arrays  # y (T, B, D * H), final_state (S, L * D, B, H)
+    dy: np.ndarray | None  # (T, B, D * H); None: no gradients in this case
+    dstate: np.ndarray | None  # (S, L * D, B, H)
+    gradients: dict[
+        str, Any
+    ]  # dx, dstate, grads {name: array}, of (y * dy).sum() + (final_state * dstate).sum()
+    dtype: np.dtype  # in which it was computed, and of all its arrays but lengths
+
+
+def load() -> dict[str, Case]:
+    """All cases, by name: ``lstm-stack`` and so on."""
+    with np.load(Path(__file__).with_name("pytorch.npz"), allow_pickle=False) as file:
+        arrays = dict(file)
+    cases = {}
+    for name in dict.fromkeys(key.split("/")[0] for key in arrays):
+        given, params, expected, grads = (
+            {key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)}
+            for start in (f"{name}/in/", f"{name}/params/", f"{name}/out/", f"{name}/out/grads/")
+        )
+        gradients = {"dx": expected["dx"], "dstate": expected["dstate"], "grads": grads} if grads else {}
+        cases[name] = Case(
+            cell=name.split("-")[0],
+            inputs={
+                "x": given["x"],
+                "state": given["state"],
+                "params": params,
+                "lengths": given.get("lengths"),
+            },
+            outputs={"y": expected["y"], "final_state": expected["final_state"]},
+            dy=given.get("dy"),
+            dstate=given.get("dstate"),
+            gradients=gradients,
+            dtype=given["x"].dtype,
+        )
+    return cases
