@@ -1,0 +1,94 @@
+"""The NumPy reference in float32: what a careful NumPy program costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pyrnn import reference
+
+from ..problem import Array, Problem, named_state
+from .base import Arrays, Peer, Run, step_run
+
+_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+class NumpyReference(Peer):
+    name = "reference"
+
+    def __init__(self) -> None:
+        self.version = f"numpy {np.__version__}"
+        self._pools: Any = None
+        try:
+            from threadpoolctl import ThreadpoolController
+        except ImportError:
+            self.version += " (BLAS threads left alone: threadpoolctl is not installed)"
+        else:
+            self._pools = ThreadpoolController()
+
+    def set_threads(self, n: int) -> None:
+        if self._pools is not None:
+            self._pools.limit(limits=n, user_api="blas")
+
+    def inference(self, problem: Problem) -> Run:
+        def result() -> Arrays:
+            y, state = _forward(problem)[:2]
+            return {"y": y, **named_state(state)}
+
+        return Run(lambda: _forward(problem)[:2], result)
+
+    def training(self, problem: Problem) -> Run:
+        def call() -> Any:
+            y, state, tape = _forward(problem)
+            return y, state, _backward(problem, tape)
+
+        def result() -> Arrays:
+            y, state, gradients = call()
+            return {"y": y, **named_state(state), **gradients}
+
+        return Run(call, result)
+
+    def step(self, problem: Problem) -> Run:
+        w_ih, w_hh, b_ih, b_hh = (np.ascontiguousarray(problem.params[name].T) for name in _NAMES)
+        cell, H = problem.formula, problem.shape.H
+
+        def recurrent(v: Array, first: int = 0, last: int | None = None) -> Array:
+            rows = slice(first * H, (cell.gates if last is None else last) * H)
+            return (v @ w_hh[:, rows] + b_hh[rows]).reshape(-1, 1, H)
+
+        def fresh() -> Callable[[Array], Array]:
+            state = (np.zeros((1, H), np.float32),) * cell.states
+
+            def step(x_t: Array) -> Array:
+                nonlocal state
+                state, _ = cell.point((x_t @ w_ih + b_ih).reshape(-1, 1, H), state, recurrent)
+                return state[0]
+
+            return step
+
+        return step_run(fresh, list(problem.x))
+
+
+def _forward(problem: Problem) -> tuple[Array, Array, Any]:
+    if not problem.single:
+        return reference.stack_forward(
+            problem.formula, problem.x, None, problem.params, lengths=problem.lengths
+        )
+    w_ih, w_hh, b_ih, b_hh = (problem.params[name] for name in _NAMES)
+    y, state, tape = reference.forward(
+        problem.formula, problem.x, None, w_ih, w_hh, b_ih, b_hh, lengths=problem.lengths
+    )
+    return y, state[:, None], tape
+
+
+def _backward(problem: Problem, tape: Any) -> Arrays:
+    if not problem.single:
+        dx, _, grads = reference.stack_backward(problem.formula, tape, problem.dy)
+        return {"dx": dx, **grads}
+    got = reference.backward(problem.formula, tape, problem.dy)
+    return {
+        "dx": got["dx"],
+        **{n: got[k] for n, k in zip(_NAMES, ("dw_ih", "dw_hh", "db_ih", "db_hh"), strict=True)},
+    }

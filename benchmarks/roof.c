@@ -1,0 +1,81 @@
+/* What one core can do at most: multiply-adds a second on registers, and bytes a second read from a buffer of a given
+ * size. Compiled by roof.py for the very CPU it runs on; each function works for about `seconds` and returns the rate.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+
+#define CHAINS 12 /* independent sums: two ports of latency 4 need 8; with the two factors they fit 16 registers */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+/* a = a * m + c tends to 1: neither overflow nor denormals slow it down. */
+#define FMA(real, name)                                                                                     \
+    double name(double seconds)                                                                             \
+    {                                                                                                       \
+        typedef real V __attribute__((vector_size(BYTES)));                                                 \
+        const int turns = 4096, lanes = BYTES / sizeof(real);                                               \
+        V a[CHAINS], m = (V){0} + (real)0.5, c = (V){0} + (real)0.5, sum = {0};                             \
+        volatile real sink;                                                                                 \
+        double start = now(), end, rounds = 0;                                                              \
+        for (int i = 0; i < CHAINS; i++)                                                                    \
+            a[i] = (V){0} + (real)i;                                                                        \
+        do {                                                                                                \
+            for (int k = 0; k < turns; k++)                                                                 \
+                for (int i = 0; i < CHAINS; i++)                                                            \
+                    a[i] = a[i] * m + c;                                                                    \
+            rounds++;                                                                                       \
+            end = now();                                                                                    \
+        } while (end - start < seconds);                                                                    \
+        for (int i = 0; i < CHAINS; i++)                                                                    \
+            sum += a[i];                                                                                    \
+        sink = sum[0];                                                                                      \
+        (void)sink;                                                                                         \
+        return 2.0 * rounds * turns * CHAINS * lanes / (end - start);                                       \
+    }
+
+FMA(float, fma_f32)
+FMA(double, fma_f64)
+
+/* `bytes` is a multiple of 1024. Returns 0 when there is no memory for it. */
+double read_rate(size_t bytes, double seconds)
+{
+    typedef uint64_t V __attribute__((vector_size(BYTES)));
+    const size_t n = bytes / BYTES, passes = bytes < (1 << 20) ? (1 << 20) / bytes : 1;
+    V *buffer = aligned_alloc(1024, bytes), a[8] = {0};
+    volatile uint64_t sink = 0;
+    double start, end, rounds = 0;
+    if (!buffer)
+        return 0;
+    memset(buffer, 1, bytes);
+    start = now();
+    do {
+        for (size_t p = 0; p < passes; p++) {
+            for (size_t k = 0; k < n; k += 8)
+                for (int i = 0; i < 8; i++)
+                    a[i] ^= buffer[k + i];
+            __asm__ volatile("" : "+r"(buffer)); /* the next pass reads again: it could be another buffer */
+        }
+        rounds++;
+        end = now();
+    } while (end - start < seconds);
+    for (int i = 0; i < 8; i++)
+        sink ^= a[i][0];
+    free(buffer);
+    return rounds * passes * bytes / (end - start);
+}
