@@ -203,6 +203,8 @@ class Recurrent(Layer):
             `batch_size` is no size, or the layer is bidirectional: its reverse direction begins at the end.
         """
         batch = as_size(batch_size, "batch_size")
+        widest = max(self.input_size, self.hidden_size)
+        functional.check_size(self._cell, self.dtype, (1, batch, widest), self.hidden_size, "batch_size")
         if self.bidirectional:
             raise ValueError(
                 "a bidirectional layer cannot run step by step: its reverse direction begins at the end"
@@ -298,7 +300,7 @@ class Recurrent(Layer):
             array, episodes = array.swapaxes(0, 1), None if episodes is None else episodes.T
         T, B, _ = array.shape
         widest = max(array.shape[2], self.directions * self.hidden_size)
-        functional.check_size(self._cell, self.dtype, (T, B, widest), self.hidden_size)
+        functional.check_size(self._cell, self.dtype, (T, B, widest), self.hidden_size, "x")
         states = self._state_in(state, "state", B, batched)
         return Call(array, states, _check.lengths(lengths, T, B), episodes, batched)
 

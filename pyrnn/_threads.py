@@ -69,6 +69,8 @@ def _quota(membership: Path, mount: Path) -> int:
     except OSError:
         return limit
     for line in lines:
+        if line.count(":") < 2:
+            continue
         _, controllers, path = line.split(":", 2)
         # Version 2 has one hierarchy without a name; version 1 has one for cpu. A limit anywhere above
         # counts; in a container the path is often the host's, and the mount's root is the container's own.
@@ -89,7 +91,7 @@ def _limit_of(folder: Path) -> int:
             quota = (folder / "cpu.cfs_quota_us").read_text().strip()
             period = (folder / "cpu.cfs_period_us").read_text().strip()
         return 1 << 30 if quota == "max" or int(quota) <= 0 else max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return 1 << 30
 
 

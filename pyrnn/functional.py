@@ -98,8 +98,8 @@ def train(
     return y, state, pull
 
 
-def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: int) -> None:
-    """Refuse an x of `shape` (T, B, I) whose outputs could not be addressed.
+def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: int, name: str) -> None:
+    """Refuse inputs of `shape` (T, B, I) whose outputs could not be addressed.
 
     A broadcast array has no size of its own, so x may be there where y cannot.
     """
@@ -107,7 +107,7 @@ def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: 
     try:
         _core.saved_size(cell.number, dtype, inputs, units, T, B)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"x of shape {shape} is too large: {error}") from None
+        raise ValueError(f"{name} is too large, {shape} as (T, B, I): {error}") from None
 
 
 def forward(
@@ -251,7 +251,7 @@ def _read(
     if units < 1:
         raise ValueError(f"w_hh must have shape ({entry.gates}*H, H) with H at least 1, got {w_hh.shape}")
     rows = entry.gates * units
-    check_size(entry, dtype, x.shape, units)
+    check_size(entry, dtype, x.shape, units, "x")
     if state is not None:
         state = tuple(_check.contiguous(state, dtype, "state", (entry.states, B, units)))
     weights = (

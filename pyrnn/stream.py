@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
-from ._parameters import as_real
+from ._parameters import as_array, as_real
 from ._threads import get_num_threads
 
 
@@ -93,7 +93,7 @@ class Stream:
         if rows is None:
             self._state[...] = 0
             return
-        chosen = np.asarray(rows)
+        chosen = as_array(rows, "rows")
         if chosen.dtype != np.bool_:
             raise TypeError(f"rows must be an array of bool, got dtype {chosen.dtype}")
         if chosen.shape != self._shape[:1]:
