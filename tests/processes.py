@@ -1,0 +1,20 @@
+"""Programs in processes of their own, for what can be seen at an import, in a child, or at a crash."""
+
+import os
+import subprocess
+import sys
+
+
+def python(code, *, status=0, timeout=120, **env):
+    """Run `code` to the end and return what it prints; `status` None allows any but a signal's."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={name: value for name, value in (os.environ | env).items() if value is not None},
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode >= 0 if status is None else done.returncode == status, output
+    return output

@@ -1,0 +1,209 @@
+"""What the kernels touch and allocate.
+
+Values cannot see an over-read: here every array ends, or begins, at a page that cannot be touched.
+"""
+
+import itertools
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import pyrnn
+from pyrnn import _core, functional
+
+from .cells import layer_of
+from .problems import assert_same, problem, ragged, run
+
+MB = 1 << 20
+
+edges = pytest.mark.parametrize("start", [False, True], ids=["ends", "begins"])
+
+
+def shapes(L):
+    """T, B, I, H at and around vectors and tiles."""
+    units = sorted({1, max(L - 1, 1), L, L + 1, 2 * L + 1, 4 * L + 1})
+    rows = itertools.cycle((1, 2, 5, 7, 9, 13))
+    return [(2, B, I, H) for (I, H), B in zip(itertools.product((1, L, L + 1), units), rows, strict=False)]
+
+
+class Bare:
+    """A problem run by the binding alone, every array where `place` puts it; outputs are NaN before."""
+
+    def __init__(self, given, place, major=(0, 1, 2)):
+        self.given, self.place = given, place
+        self.entry = functional.REGISTRY[given["cell"]]
+        self.major = major
+        self.x, self.dy = (self.transposed(given[name]) for name in ("x", "dy"))
+        self.state, self.dstate = (place(self.states(given[name])) for name in ("state", "dstate"))
+        self.lengths, self.reset = place(given.get("lengths")), place(given.get("reset"))
+        self.weights = [place(given[name]) for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+
+    def transposed(self, array):
+        return self.place(np.ascontiguousarray(array.transpose(self.major))).transpose(self.major)
+
+    def states(self, array):
+        return None if array is None else tuple(array)
+
+    def empty(self, *shape):
+        return np.full(shape, np.nan, self.given["x"].dtype)
+
+    def packed(self, use):
+        return self.place(functional.pack(self.entry, use, *self.weights), alignment=64)
+
+    def outputs(self):
+        """All that is given to `_core.forward` and what it writes to."""
+        (T, B, I), H, entry = self.x.shape, self.weights[1].shape[1], self.entry
+        y = self.transposed(self.empty(T, B, H))
+        state = self.place(tuple(self.empty(B, H) for _ in range(entry.states)))
+        saved = self.place(self.empty(_core.saved_size(entry.number, self.x.dtype, I, H, T, B)))
+        return y, state, saved
+
+    def sequence(self):
+        return self.x, self.state, self.lengths, self.reset, self.given.get("reverse", False)
+
+    def infer(self):
+        y, state, _ = self.outputs()
+        _core.forward(self.packed(_core.FORWARD), *self.sequence(), y, state, None, 1)
+        return {"y": y, "state": np.stack(state)}
+
+    def run(self, wanted=True):
+        y, state, saved = self.outputs()
+        _core.forward(self.packed(_core.FORWARD), *self.sequence(), y, state, saved, 1)
+        dx = self.transposed(self.empty(*self.x.shape)) if wanted else None
+        dstate0 = self.place(tuple(self.empty(*part.shape) for part in state)) if wanted else None
+        weights = [self.place(self.empty(*a.shape)) for a in self.weights]
+        grads = weights if wanted else [*weights[:2], None, None]
+        packed = self.packed(_core.BACKWARD)
+        _core.backward(packed, *self.sequence(), saved, self.dy, self.dstate, dx, dstate0, *grads, 1)
+        names = ("w_ih", "w_hh", "b_ih", "b_hh")
+        results = {"y": y, "state": np.stack(state)}
+        if wanted:
+            results |= {"grad dx": dx, "grad dstate": np.stack(dstate0)}
+        return results | {f"grad d{n}": a for n, a in zip(names, grads, strict=True) if a is not None}
+
+
+# ---- what the kernels touch ----
+
+
+@edges
+@pytest.mark.parametrize("major", [(0, 1, 2), (1, 0, 2)], ids=["time-major", "batch-major"])
+@pytest.mark.parametrize("kind", ["plain", "ragged", "reverse"])
+def test_nothing_outside_any_array_is_touched(cell, dtype, isa, lanes, at_edge, start, major, kind):
+    for T, B, I, H in shapes(lanes):
+        options = {"plain": {}, "ragged": ragged(T, B), "reverse": ragged(T, B) | {"reverse": True}}[kind]
+        given = problem(cell, dtype, T, B, I, H, **options)
+        bare = Bare(given, lambda a, alignment=1: at_edge(a, start, alignment), major)
+        expected = run(given)
+        assert_same(bare.infer(), {name: expected[name] for name in ("y", "state")})
+        assert_same(bare.run(), expected)
+
+
+@edges
+def test_the_edge_is_an_edge(at_edge, start):
+    """Arrays lie right at a page that is not there: the guard itself is looked at, not trusted."""
+    for shape in ((0,), (1,), (3, 5), (5000,)):
+        array = at_edge(np.ones(shape, np.float32), start)
+        beyond = array.ctypes.data + (-1 if start else array.nbytes)
+        with open("/proc/self/maps") as maps:
+            lines = [line.split()[:2] for line in maps]
+        closed = [span.split("-") for span, rights in lines if rights.startswith("---")]
+        assert any(int(low, 16) <= beyond < int(high, 16) for low, high in closed)
+        np.testing.assert_array_equal(array, 1)
+
+
+def test_a_stream_reads_nothing_past_its_step(cell, dtype, isa, lanes, at_edge):
+    layer = layer_of(cell)(3, lanes + 1, dtype=dtype, rng=0)
+    x = np.random.default_rng(1).standard_normal((4, 5, 3)).astype(dtype)
+    stream, y = layer.stream(5), layer(x)[0]
+    for x_t, y_t in zip(x, y, strict=True):
+        np.testing.assert_array_equal(stream(at_edge(x_t)), y_t)
+
+
+def test_gradients_that_are_not_wanted_change_nothing(cell, dtype, isa):
+    given = problem(cell, dtype, 5, 7, 3, 9, **ragged(5, 7))
+    results, expected = Bare(given, lambda a, alignment=1: a).run(wanted=False), run(given)
+    assert_same(results, {name: expected[name] for name in results})
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_nothing_between_strided_rows_is_written(cell, dtype, isa, lanes, reverse):
+    """y and dx may be parts of wider arrays, as a bidirectional layer has them; the rest stays as it was."""
+    T, B, I, H = 4, 7, lanes + 1, 2 * lanes + 1
+    given = problem(cell, dtype, T, B, I, H, reverse=reverse, **ragged(T, B))
+    wide = []
+
+    def inside(array, alignment=1):
+        if isinstance(array, np.ndarray) and array.ndim == 3 and array.dtype == dtype:
+            wide.append(np.full((array.shape[0] + 1, array.shape[1] + 2, array.shape[2] + 5), 7, dtype))
+            part = wide[-1][:-1, 1:-1, 2:-3]
+            part[...] = array
+            return part
+        return array
+
+    expected = run(given)
+    assert_same(Bare(given, inside).run(), expected)
+    for outer in wide:
+        outer[:-1, 1:-1, 2:-3] = 7
+        assert (outer == 7).all()
+
+
+# ---- what a call allocates ----
+
+
+def traced(call):
+    """The result of a call, the bytes it holds, and the most that the call held."""
+    tracemalloc.start()
+    try:
+        result = call()
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return result, held, peak
+
+
+def packed_bytes(layer):
+    return sum(array.nbytes for packs in layer._packed[1].values() for array in packs)
+
+
+@pytest.mark.parametrize("directions, batch_first", [(1, False), (2, True)])
+@pytest.mark.parametrize("raggedness", [False, True])
+def test_inference_allocates_output_packs_and_a_little(cell, directions, batch_first, raggedness, threads):
+    """An additional array of the size of the output would be 16 MB or more."""
+    threads(2)
+    T, B, H = 2000, 32, 64
+    layer = layer_of(cell)(1, H, bidirectional=directions == 2, batch_first=batch_first, rng=0)
+    x = np.zeros((B, T, 1) if batch_first else (T, B, 1), np.float32)
+    options = {"lengths": ragged(T, B)["lengths"]} if raggedness else {}
+    (y, state), held, peak = traced(lambda: layer(x, **options))
+    results = y.nbytes + sum(part.nbytes for part in (state if isinstance(state, tuple) else [state]))
+    assert peak <= results + packed_bytes(layer) + 8 * MB + 64 * T * B
+    assert held <= results + packed_bytes(layer) + MB / 8
+
+
+@pytest.mark.parametrize("T, B", [(1, 100_000), (100_000, 1), (1 << 21, 0)])
+def test_the_workspace_of_slim_batches(T, B):
+    layer = pyrnn.RNN(1, 1, rng=0)
+    x, lengths = np.zeros((T, B, 1), np.float32), np.full(B, T)
+    (y, _), _, peak = traced(lambda: layer(x, lengths=lengths))
+    assert peak <= 2 * y.nbytes + 8 * MB + 64 * T * B
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_training_keeps_no_more_than_it_says(cell, dtype, layers, directions):
+    T, B, H = 500, 4, 64
+    layer = layer_of(cell)(3, H, layers, bidirectional=directions == 2, dtype=dtype, rng=0)
+    x = np.zeros((T, B, 3), dtype)
+    layer.vjp(x)  # packs
+    ((y, _), _), held, _ = traced(lambda: layer.vjp(x))
+    numbers = (functional.REGISTRY[cell].gates + 2) * T * B * H * layers * directions
+    assert held <= numbers * dtype.itemsize + layers * y.nbytes + MB / 8
+
+
+def test_what_is_saved_is_freed_with_pull():
+    layer = pyrnn.LSTM(3, 64, rng=0)
+    x = np.zeros((500, 4, 3), np.float32)
+    layer.vjp(x)
+    _, held, peak = traced(lambda: layer.vjp(x)[0][1])
+    assert held < MB / 8 < peak

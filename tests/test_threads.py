@@ -1,0 +1,376 @@
+"""Threads of the library and of the caller: the same bits for any number, and nobody waits in vain."""
+
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import pyrnn
+from pyrnn import _core, _threads, functional
+
+from .cells import layer_of
+from .problems import assert_same, infer, problem, ragged, run
+from .processes import python
+
+# B, I, H: few rows share out their units, many the rows.
+SHAPES = {"one row": (1, 3, 400), "few rows": (3, 5, 400), "many rows": (40, 33, 80)}
+
+each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+
+
+def steps(cell, shape):
+    """T such that a call does 60 million operations: worth five threads and more."""
+    B, I, H = shape
+    return 30_000_000 // (functional.REGISTRY[cell].gates * B * H * (I + H))
+
+
+@each_shape
+@pytest.mark.parametrize("kind", ["plain", "ragged and reversed"])
+def test_any_number_of_threads_gives_the_same_bits(cell, dtype, isa, threads, shape, kind):
+    T = steps(cell, shape)
+    options = {} if kind == "plain" else ragged(T, shape[0]) | {"reverse": True}
+    given = problem(cell, dtype, T, *shape, **options)
+    threads(1)
+    alone = run(given)
+    for number in (2, 3, 5):  # more, too, than there are cores
+        threads(number)
+        assert_same(run(given), alone)
+        assert_same(infer(given), {name: alone[name] for name in ("y", "state")})
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_row_alone_is_the_row_in_its_batch_however_it_is_shared_out(cell, dtype, threads, number):
+    given = problem(cell, dtype, steps(cell, (13, 5, 400)), 13, 5, 400)
+    threads(number)
+    batch = infer(given)
+    for rows in (slice(0, 1), slice(2, 5), slice(4, 13)):
+        part = {name: given[name][:, rows] for name in ("x", "state", "dy", "dstate")}
+        assert_same(infer(given | part), {name: array[:, rows] for name, array in batch.items()})
+
+
+def test_pull_may_run_on_another_number_of_threads(cell, dtype, threads):
+    given = problem(cell, dtype, steps(cell, SHAPES["few rows"]), *SHAPES["few rows"])
+    threads(1)
+    alone = run(given)
+    arguments = {name: value for name, value in given.items() if name not in ("dy", "dstate")}
+    threads(3)
+    _, pull = functional.vjp(**arguments)
+    threads(2)
+    grads = pull(given["dy"], given["dstate"])
+    assert_same(grads, {name: alone[f"grad {name}"] for name in grads})
+
+
+COUNT = """
+import os
+import numpy as np
+import pyrnn
+pyrnn.set_num_threads(3)
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+def new_tasks(layer, *shape):
+    before = tasks()
+    if TRAINING:
+        layer.vjp(np.zeros(shape))[1](np.zeros((*shape[:2], layer.hidden_size)))
+    else:
+        layer(np.zeros(shape))
+    return tasks() - before
+layers = pyrnn.RNN(3, 400, rng=0), pyrnn.RNN(33, 80, rng=0)
+print(new_tasks(layers[0], 1, 1, 3), new_tasks(layers[1], 4, 1, 33), new_tasks(layers[LAYER], *SHAPE))
+"""
+
+
+@pytest.mark.parametrize("layer, shape", [(0, (190, 1, 3)), (1, (90, 40, 33))], ids=["units", "rows"])
+@pytest.mark.parametrize("training", [False, True])
+def test_large_calls_use_threads_and_small_ones_do_not(layer, shape, training):
+    """Without this the laws above would say nothing."""
+    settings = f"LAYER, SHAPE, TRAINING = {layer}, {shape}, {training}"
+    assert python(settings + COUNT, OPENBLAS_NUM_THREADS="1").split() == ["0", "0", "2"]
+
+
+@pytest.mark.parametrize("limit", [{"OMP_THREAD_LIMIT": "2"}, {"OMP_DYNAMIC": "true"}])
+def test_fewer_threads_than_asked_for_are_enough(limit):
+    """Those that share units wait for each other, and must not wait for one that is not there."""
+    code = """
+import numpy as np
+import pyrnn
+few = np.random.default_rng(0).standard_normal((100, 2, 40)).astype(np.float32)
+many = few.reshape(10, 20, 40).repeat(5, 1)
+for kind in (pyrnn.LSTM, pyrnn.GRU):
+    for layer, x in ((kind(40, 300, rng=0), few), (kind(40, 60, rng=0), many)):
+        expected = None
+        for number in (1, 3, 5):
+            pyrnn.set_num_threads(number)
+            (y, _), pull = layer.vjp(x)
+            dx, _, grads = pull(np.ones_like(y))
+            results = [y, dx, layer(x)[0], *grads.values()]
+            expected = expected or results
+            assert all((a == b).all() for a, b in zip(expected, results))
+"""
+    assert python(code, timeout=60, **limit) == ""
+
+
+def test_more_threads_than_could_ever_help_are_not_started():
+    """OpenMP's runtime ends the process when the system grants no more threads."""
+    code = """
+import os
+import numpy as np
+import pyrnn
+layer, x = pyrnn.RNN(1, 64, rng=0), np.random.default_rng(0).standard_normal((10, 200_000, 1))
+pyrnn.set_num_threads(1)
+y, h = layer(x)
+pyrnn.set_num_threads(2**31 - 1)
+assert (layer(x)[0] == y).all()
+print(len(os.listdir("/proc/self/task")))
+"""
+    assert int(python(code)) < 1000
+
+
+# ---- threads of the caller ----
+
+
+class Progress:
+    """Counts, in a thread of its own, how often it gets the interpreter."""
+
+    def __enter__(self):
+        self.count, self.stop, self.interval = 0, False, sys.getswitchinterval()
+        sys.setswitchinterval(1000)  # nobody is made to let go
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+        return self
+
+    def work(self):
+        while not self.stop:
+            self.count += 1
+            time.sleep(0)
+
+    def __exit__(self, *error):
+        self.stop = True
+        sys.setswitchinterval(self.interval)
+        self.thread.join()
+
+    def during(self, call):
+        before = self.count
+        call()
+        return self.count > before
+
+
+def calls_of_the_binding(cell):
+    """One call of the C library each, long enough for another thread to wake up."""
+    entry, dtype = functional.REGISTRY[cell], np.dtype(np.float32)
+    T, B, I, H = 50, 20, 64, 64
+    given = problem(cell, dtype, T, B, I, H)
+    weights = [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    forward, back = (functional.pack(entry, use, *weights) for use in (_core.FORWARD, _core.BACKWARD))
+    y, state = np.empty((T, B, H), dtype), tuple(np.empty((B, H), dtype) for _ in range(entry.states))
+    saved = np.empty(_core.saved_size(entry.number, dtype, I, H, T, B), dtype)
+    grads = [np.empty_like(array) for array in weights]
+    dx, sequence = np.empty_like(given["x"]), (given["x"], None, None, None, False)
+    step = layer_of(cell)(I, 256, rng=0).stream(200)
+    x_t = np.zeros((200, I), dtype)
+    return {
+        "forward": lambda: _core.forward(forward, *sequence, y, state, saved, 1),
+        "backward": lambda: _core.backward(back, *sequence, saved, given["dy"], None, dx, None, *grads, 1),
+        "pack": lambda: functional.pack(entry, _core.FORWARD, *weights),
+        "stream": lambda: step(x_t),
+    }
+
+
+@pytest.mark.parametrize("name", ["forward", "backward", "pack", "stream"])
+def test_other_threads_run_during_a_call(cell, name):
+    """Nothing gives the interpreter away but the call itself: who else runs, runs at the same time."""
+    calls = calls_of_the_binding(cell)
+    calls["forward"]()
+    with Progress() as progress:
+        assert any(progress.during(calls[name]) for _ in range(3000))
+
+
+def in_threads(*works):
+    """Run them at once; the first exception of any is raised."""
+    errors, barrier = [], threading.Barrier(len(works))
+
+    def guarded(work):
+        barrier.wait()
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if errors:
+        raise errors[0]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_threads_share_a_layer(cell, threads, number):
+    threads(number)
+    layer = layer_of(cell)(5, 130, 2, rng=0)
+    rng = np.random.default_rng(1)
+    xs = [rng.standard_normal((T, B, 5)).astype(np.float32) for T, B in ((60, 1), (40, 9), (9, 40))]
+
+    def results(x):
+        (y, _), pull = layer.vjp(x)
+        dx, _, grads = pull(np.ones_like(y))
+        return {"y": layer(x)[0], "dx": dx} | grads
+
+    expected = [results(x) for x in xs]
+    layer.params.update(layer.state_dict())  # so that all pack anew, at once
+
+    def work(x, known):
+        for _ in range(5):
+            assert_same(results(x), known)
+
+    in_threads(*(lambda x=x, known=known: work(x, known) for x, known in zip(xs, expected, strict=True)))
+
+
+def test_threads_share_a_cell():
+    """A prepared step serves one thread at a time; the others are none the worse for it."""
+    cell = pyrnn.LSTMCell(64, 200, rng=0)
+    xs = [np.full((50, 64), value, np.float32) for value in (0.1, 0.2, 0.3)]
+    expected = [cell(x)[1] for x in xs]
+
+    def work(x, known):
+        for _ in range(100):
+            np.testing.assert_array_equal(cell(x)[1], known)
+
+    in_threads(*(lambda x=x, known=known: work(x, known) for x, known in zip(xs, expected, strict=True)))
+
+
+def test_a_stream_refuses_a_second_thread_or_serves_it():
+    stream = pyrnn.LSTM(64, 200, rng=0).stream(50)
+    x, results = np.zeros((50, 64), np.float32), []
+
+    def step():
+        try:
+            return stream(x)
+        except RuntimeError as error:
+            return str(error)
+
+    def work():
+        results.extend(step() for _ in range(200))
+
+    in_threads(work, work)
+    refusal = "this stream is in use by another thread; make one for each"
+    assert all(result == refusal if isinstance(result, str) else (result < 1).all() for result in results)
+    assert len(results) == 400 and isinstance(step(), np.ndarray)
+
+
+def test_writing_parameters_while_another_thread_runs_is_never_stale():
+    """What runs meanwhile may see either weights; what begins afterwards sees the new ones."""
+    layer, x = pyrnn.GRU(3, 40, rng=0), np.ones((2, 1, 3), np.float32)
+    zeros = {name: np.zeros_like(array) for name, array in layer.params.items()}
+    ones = {name: np.full_like(array, 0.1) for name, array in layer.params.items()}
+    expected = []
+    for values in (zeros, ones):
+        layer.params.update(values)
+        expected.append(layer(x)[0])
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            layer(x)
+
+    def write():
+        try:
+            for turn in range(300):
+                layer.params.update((zeros, ones)[turn % 2])
+                np.testing.assert_array_equal(layer(x)[0], expected[turn % 2])
+        finally:
+            done.set()
+
+    in_threads(write, read)
+
+
+# ---- how many ----
+
+
+def test_set_and_get(threads):
+    for number in (1, 2, np.int64(3), 64):
+        threads(number)
+        assert pyrnn.get_num_threads() == number
+    threads(None)
+    assert pyrnn.get_num_threads() == _threads._default()
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31, 10**30])
+def test_a_number_out_of_range_is_an_error(number):
+    before = pyrnn.get_num_threads()
+    with pytest.raises(ValueError, match=r"\bn must be .* got"):
+        pyrnn.set_num_threads(number)
+    assert pyrnn.get_num_threads() == before
+
+
+@pytest.mark.parametrize("number", [True, 2.0, "2", [2], np.array([1, 2]), np.bool_(True), object()])
+def test_anything_but_an_integer_is_an_error(number):
+    before = pyrnn.get_num_threads()
+    with pytest.raises(TypeError, match=r"\bn must be an integer or None, got"):
+        pyrnn.set_num_threads(number)
+    assert pyrnn.get_num_threads() == before
+
+
+SHOW = "import pyrnn; print(pyrnn.get_num_threads())"
+
+
+def test_the_environment_names_the_number():
+    assert python(SHOW, PYRNN_NUM_THREADS="3") == "3\n"
+    code = f"import pyrnn; pyrnn.set_num_threads(7); pyrnn.set_num_threads(None); {SHOW}"
+    assert python(code, PYRNN_NUM_THREADS="3") == "3\n"
+
+
+@pytest.mark.parametrize("number", ["0", "-2", "1.5", "two", "4294967296"])
+def test_an_environment_that_names_no_number_is_an_error(number):
+    output = python(SHOW, status=1, PYRNN_NUM_THREADS=number)
+    assert "ValueError: PYRNN_NUM_THREADS must be an integer" in output and number in output
+
+
+def test_the_default_is_what_the_affinity_allows():
+    code = f"import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {SHOW}"
+    assert python(code, PYRNN_NUM_THREADS=None) == "1\n"
+    cores = python("import os; print(len(os.sched_getaffinity(0)))")
+    assert 1 <= int(python(SHOW, PYRNN_NUM_THREADS="")) <= int(cores)
+
+
+UNLIMITED = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "membership, files, limit",
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, UNLIMITED),
+        ("0::/\n", {"cpu.max": "1000 100000\n"}, 1),
+        ("0::/a/b\n", {"a/b/cpu.max": "400000 100000\n", "a/cpu.max": "300000 100000\n"}, 3),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "cpu.max": "200000 100000\n"}, 2),
+        ("0::/of/the/host\n", {"cpu.max": "200000 100000\n"}, 2),
+        (
+            "3:cpuset:/\n2:cpu,cpuacct:/a\n1:name=systemd:/a\n",
+            {"cpu,cpuacct/a/cpu.cfs_quota_us": "250000\n", "cpu,cpuacct/a/cpu.cfs_period_us": "100000\n"},
+            3,
+        ),
+        ("2:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, UNLIMITED),
+        ("2:cpuset:/\n", {"cpuset/cpu.max": "100000 100000\n"}, UNLIMITED),
+        ("0::/\n", {"cpu.max": "nonsense\n"}, UNLIMITED),
+        ("0::/\n", {"cpu.max": "100000 0\n"}, UNLIMITED),
+        ("0::/\n", {"cpu.max": ""}, UNLIMITED),
+        ("0::/\n", {}, UNLIMITED),
+        ("", {}, UNLIMITED),
+        ("\nnonsense\n", {}, UNLIMITED),
+    ],
+)
+def test_the_quota_of_the_control_group(tmp_path, membership, files, limit):
+    (tmp_path / "cgroup").write_text(membership)
+    for name, text in files.items():
+        path = tmp_path / "mount" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = _threads._quota(tmp_path / "cgroup", tmp_path / "mount")
+    assert found == limit if limit < UNLIMITED else found >= UNLIMITED
+
+
+def test_no_control_groups_are_no_limit(tmp_path):
+    assert _threads._quota(tmp_path / "absent", tmp_path) >= UNLIMITED
