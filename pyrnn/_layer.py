@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -97,10 +98,12 @@ def as_size(value: int, name: str) -> int:
     TypeError
         `value` is not an integer (bool included).
     ValueError
-        It is below 1.
+        It is below 1, or so large that no array could have it as a side.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
+    if value > sys.maxsize // 64:
+        raise ValueError(f"{name} is too large: {value}")
     return int(value)

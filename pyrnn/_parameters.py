@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -102,7 +103,7 @@ class Parameters(Mapping[str, NDArray[Any]]):
         self._spans: dict[str, slice] = {}
         end = 0
         for name, shape in self._shapes.items():
-            size = int(np.prod(shape, dtype=np.intp))
+            size = math.prod(shape)
             self._spans[name] = slice(end, end + size)
             end += -(-size // line) * line
         self._flat = _aligned_zeros(max(end, line), kind)  # a memoryview of nothing would be refused below

@@ -7,6 +7,8 @@ it was made at.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,6 +69,8 @@ class Recurrent(Layer):
             shapes.update(
                 {n: s for n, s in zip(self._names(slot), sizes, strict=True) if bias or len(s) == 2}
             )
+        if sum(math.prod(shape) for shape in shapes.values()) > sys.maxsize // 64:
+            raise ValueError(f"input_size {input_size} and hidden_size {hidden_size} are too large together")
         super().__init__(shapes, dtype)
         bound = self.hidden_size**-0.5
         self.params.update({name: self._generator.uniform(-bound, bound, s) for name, s in shapes.items()})

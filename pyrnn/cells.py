@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _check, _core
 from ._layer import Gradients
+from ._parameters import as_array
 from ._stack import Recurrent, State
 from ._threads import get_num_threads
 from .recurrent import NONLINEARITIES
@@ -94,7 +95,7 @@ class _Cell(Recurrent):
         (y, after), pull = super().vjp(self._one_step(x), self._with_layer(state))
 
         def pull_step(dstate: State) -> tuple[Array, State, Gradients]:
-            dx, dstate0, grads = pull(np.zeros_like(y), self._with_layer(dstate))
+            dx, dstate0, grads = pull(np.zeros_like(y), self._with_layer(dstate, "dstate"))
             return dx[0], self._without_layer(dstate0), grads
 
         return self._without_layer(after), pull_step
@@ -106,18 +107,22 @@ class _Cell(Recurrent):
         return step
 
     def _one_step(self, x: ArrayLike) -> Array:
-        array = np.asarray(x)
+        array = as_array(x, "x")
         if array.ndim not in (1, 2) or array.shape[-1] != self.input_size:
             raise ValueError(
                 f"x must have shape (B, {self.input_size}) or ({self.input_size},), got {array.shape}"
             )
         return array[None]
 
-    def _with_layer(self, state: State) -> State:
+    def _with_layer(self, state: State, name: str = "state") -> State:
         """A cell's state as a layer's: with an axis for the layers."""
-        if isinstance(state, (tuple, list)) and self._cell.states > 1:
-            return tuple(None if part is None else np.asarray(part)[None] for part in state)
-        return None if state is None else np.asarray(state)[None] if self._cell.states == 1 else state
+        if self._cell.states > 1 and isinstance(state, (tuple, list)):
+            return tuple(
+                None if part is None else as_array(part, f"{name}[{i}]")[None] for i, part in enumerate(state)
+            )
+        if self._cell.states > 1 or state is None:
+            return state
+        return as_array(state, name)[None]
 
     def _without_layer(self, state: State) -> State:
         return tuple(part[0] for part in state) if isinstance(state, tuple) else state[0]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
-from ._parameters import as_real
+from ._parameters import as_array, as_real
 from ._threads import get_num_threads
 
 __all__ = ["CELLS", "forward", "vjp"]
@@ -239,7 +239,7 @@ def _read(
     if not isinstance(cell, str) or cell not in REGISTRY:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
     entry = REGISTRY[cell]
-    dtype = np.asarray(w_ih).dtype.newbyteorder("=")
+    dtype = as_array(w_ih, "w_ih").dtype.newbyteorder("=")
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"w_ih must be float32 or float64, got dtype {dtype}")
     x = _check.strided(x, dtype, "x", (None, None, None))

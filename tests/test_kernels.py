@@ -185,3 +185,19 @@ def test_saturated_gates_are_finite_and_right(cell, dtype, isa, size):
     for name in ("y", "state", "grad dx", "grad dstate", "grad db_ih"):
         bound = 64 * np.finfo(dtype).eps
         assert_near(results[name], expected[name], bound)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # in the reference
+def test_an_infinite_gradient_is_not_a_nan(cell, dtype, isa):
+    """The lanes beyond H hold zeros, and infinity times zero must not come back from there."""
+    given = problem(cell, dtype, 4, 3, 1, 1)
+    for name in ("x", "w_ih", "w_hh", "b_ih", "b_hh"):
+        given[name] = np.abs(given[name]) / 8  # no rectifier is closed, nothing is saturated
+    given["state"] = np.full_like(given["state"], 5)  # above the candidate of a GRU: all terms have one sign
+    given["dy"] = given["dy"].copy()
+    given["dy"][-1, 1] = np.inf
+    results, expected = run(given), truth(given)
+    for name in ("grad dx", "grad dstate"):
+        assert np.isinf(expected[name]).any()
+        np.testing.assert_array_equal(np.isnan(results[name]), np.isnan(expected[name]))
+        np.testing.assert_array_equal(np.isinf(results[name]), np.isinf(expected[name]))
