@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pyrnn
 
 
 def python(code, *, status=0, timeout=120, **env):
@@ -13,6 +16,7 @@ def python(code, *, status=0, timeout=120, **env):
         capture_output=True,
         text=True,
         timeout=timeout,
+        cwd=Path(pyrnn.__file__).parent.parent,  # what `-c` finds first is the pyrnn that is tested
         env={name: value for name, value in (os.environ | env).items() if value is not None},
     )
     output = done.stdout + done.stderr
