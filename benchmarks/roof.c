@@ -15,7 +15,8 @@
 #define BYTES 16
 #endif
 
-#define CHAINS 12 /* independent sums: two ports of latency 4 need 8; with the two factors they fit 16 registers */
+#define CHAINS                                                                                               \
+    12 /* independent sums: two ports of latency 4 need 8; with the two factors they fit 16 registers */
 
 static double now(void)
 {
@@ -25,28 +26,28 @@ static double now(void)
 }
 
 /* a = a * m + c tends to 1: neither overflow nor denormals slow it down. */
-#define FMA(real, name)                                                                                     \
-    double name(double seconds)                                                                             \
-    {                                                                                                       \
-        typedef real V __attribute__((vector_size(BYTES)));                                                 \
-        const int turns = 4096, lanes = BYTES / sizeof(real);                                               \
-        V a[CHAINS], m = (V){0} + (real)0.5, c = (V){0} + (real)0.5, sum = {0};                             \
-        volatile real sink;                                                                                 \
-        double start = now(), end, rounds = 0;                                                              \
-        for (int i = 0; i < CHAINS; i++)                                                                    \
-            a[i] = (V){0} + (real)i;                                                                        \
-        do {                                                                                                \
-            for (int k = 0; k < turns; k++)                                                                 \
-                for (int i = 0; i < CHAINS; i++)                                                            \
-                    a[i] = a[i] * m + c;                                                                    \
-            rounds++;                                                                                       \
-            end = now();                                                                                    \
-        } while (end - start < seconds);                                                                    \
-        for (int i = 0; i < CHAINS; i++)                                                                    \
-            sum += a[i];                                                                                    \
-        sink = sum[0];                                                                                      \
-        (void)sink;                                                                                         \
-        return 2.0 * rounds * turns * CHAINS * lanes / (end - start);                                       \
+#define FMA(real, name)                                                                                      \
+    double name(double seconds)                                                                              \
+    {                                                                                                        \
+        typedef real V __attribute__((vector_size(BYTES)));                                                  \
+        const int turns = 4096, lanes = BYTES / sizeof(real);                                                \
+        V a[CHAINS], m = (V){0} + (real)0.5, c = (V){0} + (real)0.5, sum = {0};                              \
+        volatile real sink;                                                                                  \
+        double start = now(), end, rounds = 0;                                                               \
+        for (int i = 0; i < CHAINS; i++)                                                                     \
+            a[i] = (V){0} + (real)i;                                                                         \
+        do {                                                                                                 \
+            for (int k = 0; k < turns; k++)                                                                  \
+                for (int i = 0; i < CHAINS; i++)                                                             \
+                    a[i] = a[i] * m + c;                                                                     \
+            rounds++;                                                                                        \
+            end = now();                                                                                     \
+        } while (end - start < seconds);                                                                     \
+        for (int i = 0; i < CHAINS; i++)                                                                     \
+            sum += a[i];                                                                                     \
+        sink = sum[0];                                                                                       \
+        (void)sink;                                                                                          \
+        return 2.0 * rounds * turns * CHAINS * lanes / (end - start);                                        \
     }
 
 FMA(float, fma_f32)

@@ -59,7 +59,7 @@ static size_t cache_size(void)
 static int useful_threads(int threads, double flops)
 {
     const double flops_each = 1e7;
-    const int most = 512; /* more than any machine's cores: a slip must not start a million */
+    const int most = 128; /* of one call's threads: a slip must not start a million */
     if (!pyrnn_threads_possible())
         return 1;
     if (threads > flops / flops_each)

@@ -122,6 +122,27 @@ def test_wrong_calls_get_an_error_that_names_the_argument(data):
         assert_names(error, [name for _, names in chosen.values() for name in names])
 
 
+@pytest.mark.parametrize("name", ["cell", *ARRAYS, "reverse"])
+def test_each_wrong_value_alone(name):
+    rng = np.random.default_rng(0)
+    call = {
+        "cell": "gru",
+        "x": eighths(rng, 3, 2, 4),
+        "state": eighths(rng, 1, 2, 5),
+        "w_ih": eighths(rng, 15, 4),
+        "w_hh": eighths(rng, 15, 5),
+        "b_ih": eighths(rng, 15),
+        "b_hh": eighths(rng, 15),
+        "lengths": np.array([3, 1]),
+        "reset": rng.random((3, 2)) < 0.5,
+        "reverse": False,
+    }
+    for value, names in wrong(call)[name]:
+        with pytest.raises((ValueError, TypeError)) as error:
+            functional.forward(**call | {name: value})
+        assert_names(error, names)
+
+
 @at_random
 @given(st.data())
 def test_pull_reads_gradients_as_a_call_reads_its_arguments(data):

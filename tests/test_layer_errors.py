@@ -262,8 +262,12 @@ KINDS = {
 @pytest.mark.parametrize("kind, name", [(k, n) for k, names in KINDS.items() for n in sorted(names)])
 def test_wrong_options_are_named(kind, name):
     for value in OPTIONS[name]:
-        options = {"input_size": 3, "hidden_size": 5, name: value}
-        if not (name == "num_layers" and isinstance(value, int) and value > 2**31):
-            with pytest.raises(BOTH) as error:
-                kind(**options)
-            assert_names(error, [name])
+        with pytest.raises(BOTH) as error:
+            kind(**{"input_size": 3, "hidden_size": 5, name: value})
+        assert_names(error, [name])
+
+
+def test_sizes_that_are_too_large_together_are_an_error():
+    for sizes in ((2**40, 2**40), (2**31, 2**31), (1, 2**33)):
+        with pytest.raises(BOTH, match="hidden_size"):
+            pyrnn.LSTM(*sizes)

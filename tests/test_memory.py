@@ -13,6 +13,7 @@ import pyrnn
 from pyrnn import _core, functional
 
 from .cells import layer_of
+from .disguises import backwards, every_other, field, misaligned, swapped
 from .problems import assert_same, problem, ragged, run
 
 MB = 1 << 20
@@ -110,6 +111,28 @@ def test_the_edge_is_an_edge(at_edge, start):
         closed = [span.split("-") for span, rights in lines if rights.startswith("---")]
         assert any(int(low, 16) <= beyond < int(high, 16) for low, high in closed)
         np.testing.assert_array_equal(array, 1)
+
+
+@pytest.mark.parametrize("clothes", [misaligned, field, swapped, backwards, every_other])
+def test_what_reaches_the_binding_is_aligned_and_native(monkeypatch, clothes):
+    """A misaligned read is undefined in C, whatever this CPU makes of it."""
+
+    def checked(function):
+        def call(*arguments):
+            for part in arguments:
+                for array in part if isinstance(part, tuple) else (part,):
+                    if isinstance(array, np.ndarray):
+                        assert array.flags.aligned and array.dtype.isnative
+                        assert not any(step % array.itemsize for step in array.strides)
+            return function(*arguments)
+
+        return call
+
+    for name in ("pack", "forward", "backward"):
+        monkeypatch.setattr(_core, name, checked(getattr(_core, name)))
+    given = problem("lstm", np.dtype(np.float32), 4, 3, 5, 6, **ragged(4, 3))
+    dressed = {n: clothes(a) if isinstance(a, np.ndarray) else a for n, a in given.items()}
+    assert_same(run(dressed), run(given))
 
 
 def test_a_stream_reads_nothing_past_its_step(cell, dtype, isa, lanes, at_edge):
