@@ -62,7 +62,7 @@ def lengths(value: ArrayLike | None, T: int, B: int) -> NDArray[np.int64] | None
         raise ValueError(f"lengths must have shape ({B},), got {array.shape}")
     if B and (array.min() < 0 or array.max() > T):
         raise ValueError(f"lengths must lie between 0 and {T}, got {array.min()} to {array.max()}")
-    return np.ascontiguousarray(array, np.int64)
+    return np.require(array, np.int64, ["C", "A"])
 
 
 def reset(value: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
