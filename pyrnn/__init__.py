@@ -1,6 +1,14 @@
 """Recurrent networks at the speed of the CPU: NumPy in, NumPy out, no framework."""
 
-from . import _core, functional, layers, losses, optim, reference
+try:
+    from . import _core
+except ImportError as error:
+    raise ImportError(
+        f"pyrnn's compiled part cannot be loaded ({error}). In a source checkout: pip install it, and run "
+        "Python from another directory, so that it does not find the sources first."
+    ) from error
+
+from . import functional, layers, losses, optim, reference
 from ._config import choose_isa, show_config
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell

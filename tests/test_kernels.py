@@ -196,7 +196,9 @@ def test_an_infinite_gradient_is_not_a_nan(cell, dtype, isa):
     given["state"] = np.full_like(given["state"], 5)  # above the candidate of a GRU: all terms have one sign
     given["dy"] = given["dy"].copy()
     given["dy"][-1, 1] = np.inf
-    results, expected = run(given), truth(given)
+    results = run(given)
+    with np.errstate(invalid="ignore"):  # BLAS may multiply infinities by padding of its own
+        expected = truth(given)
     for name in ("grad dx", "grad dstate"):
         assert np.isinf(expected[name]).any()
         np.testing.assert_array_equal(np.isnan(results[name]), np.isnan(expected[name]))
