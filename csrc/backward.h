@@ -221,51 +221,53 @@ static void backward_states_out(const cell *c, const pyrnn_job *job, const backw
                        sizeof(real) * (size_t)H);
 }
 
-/* The time loop of a block, for this thread's rows or units. */
+/* The time loop of a block: for all rows, by units, or for those of part `number`, alone. */
 INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, const pyrnn_block *b,
-                     int thread)
+                     pyrnn_walk *me, int number)
 {
     const real *packed = (const real *)job->packed;
     const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
-    const part mine = part_of(job, panels_at_once(1), thread);
-    const int for_all = !job->by_units || thread == 0; /* whether this thread does what concerns whole rows */
+    const int grain = panels_at_once(1);
     backward_space space;
     backward_space_of(c, job, job->work, &space);
-    backward_row *rows = (backward_row *)(job->work + job->work_shared + (size_t)thread * job->work_thread);
-    ptrdiff_t state_size = c->states * panels_of(job->H) * L, n = 0;
-    for (ptrdiff_t p = b->p0 + mine.first; p < b->p1; p += mine.step, n++)
+    backward_row *rows = (backward_row *)(job->work + job->work_shared + (size_t)number * job->work_thread);
+    const ptrdiff_t state_size = c->states * panels_of(job->H) * L, step = job->by_units ? 1 : job->threads;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t p = b->p0 + (job->by_units ? 0 : number); p < b->p1; p += step, n++)
         rows[n] = (backward_row){.p = p,
                                  .row = job_row(job, p),
                                  .length = job_length(job, p),
                                  .ds = space.ds + (p - b->p0) * state_size};
-    if (b->starts) {
-        if (for_all)
-            backward_states_in(c, job, rows, n);
-        wait_for_all(job);
-    }
+    if (b->starts)
+        EACH_PART(part, me)
+    if (part == 0)
+        backward_states_in(c, job, rows, n);
     ptrdiff_t pairs = block_pairs(job, b), panel_step = pairs * c->slots * L, pair = pairs, active = 0;
     for (ptrdiff_t s = b->s1; s-- > b->s0;) {
         pair -= block_active(job, b, s);
         while (active < n && rows[active].length > s)
             active++;
-        for (ptrdiff_t r = 0; r < active; r++) {
-            ptrdiff_t index = pair + rows[r].p - b->p0;
-            backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, index);
-            if (for_all)
-                backward_list(c, job, &space, rows + r, s, index);
-        }
-        for (int phase = c->phases - 1; phase >= 0; phase--) {
-            backward_phase(c, back, phase, job, packed, &lay, &space, mine.panels, rows, active, panel_step,
-                           s & 1);
-            wait_for_all(job);
-        }
+        for (ptrdiff_t r = 0; r < active; r++)
+            backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
+        for (int phase = c->phases - 1; phase >= 0; phase--)
+            EACH_PART(part, me)
+            {
+                for (ptrdiff_t r = 0; r < active && part == 0 && phase == 0; r++)
+                    backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
+                backward_phase(c, back, phase, job, packed, &lay, &space,
+                               panels_of_part(job, grain, me, part), rows, active, panel_step, s & 1);
+            }
     }
-    if (b->s1 > b->s0) {
-        backward_phase(c, back, COLLECT, job, packed, &lay, &space, mine.panels, rows, active, panel_step, 0);
-        backward_cut(c, job, mine.panels, rows, active, b->s0);
-        wait_for_all(job);
-    }
-    if (b->ends && for_all)
+    if (b->s1 > b->s0)
+        EACH_PART(part, me)
+        {
+            share panels = panels_of_part(job, grain, me, part);
+            backward_phase(c, back, COLLECT, job, packed, &lay, &space, panels, rows, active, panel_step, 0);
+            backward_cut(c, job, panels, rows, active, b->s0);
+        }
+    if (b->ends)
+        EACH_PART(part, me)
+    if (part == 0)
         backward_states_out(c, job, rows, n);
 }
 

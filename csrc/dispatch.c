@@ -1,67 +1,36 @@
 /* The library's entries: judge what the caller passed, choose the table of kernels, plan, share out over
  * threads, call. Compiled for the baseline alone; everything that may fail fails here. */
-#include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#endif
-
 #include "kernels.h"
+#include <string.h>
 
 enum { MAGIC = 0x6e72 }; /* begins every pack */
 
 /* ---- Threads ---- */
 
-#ifdef _OPENMP
-static atomic_int forked;
+int pyrnn_threads_possible(void) { return pyrnn_crew_possible(); }
 
-static void in_child(void) { atomic_store(&forked, 1); }
+typedef void walk_function(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job);
 
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_child); }
-
-int pyrnn_threads_possible(void) { return !atomic_load(&forked); }
-#else
-int pyrnn_threads_possible(void) { return 0; }
-#endif
-
-/* A running thread's number among `size`. */
 typedef struct {
-    int number, size;
-} team;
+    walk_function *work;
+    const pyrnn_kernels *kernels;
+    int cell;
+    const pyrnn_job *job;
+} call;
 
-/* Runs `statement` for `thread` = 0..job->threads-1, each once, all of them before any thread goes on. OpenMP may
- * grant fewer threads than asked for; a thread then takes several numbers. */
-#define SHARE_OUT(me, job, statement)                                                                        \
-    do {                                                                                                     \
-        for (int thread = me.number; thread < job->threads; thread += me.size)                               \
-            statement;                                                                                       \
-        barrier_wait(job->barrier, me.size);                                                                 \
-    } while (0)
-
-typedef void team_function(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job);
-
-/* Runs `work` in as many threads as the job has. */
-static void run(team_function *work, const pyrnn_kernels *kernels, int cell, pyrnn_job *job)
+static void walk(void *context, int number)
 {
-#ifdef _OPENMP
-    if (job->threads > 1) {
-        int too_few = 0;
-#pragma omp parallel num_threads(job->threads)
-        {
-            team me = {omp_get_thread_num(), omp_get_num_threads()};
-            if (me.size == job->threads || !job->by_units)
-                work(me, kernels, cell, job);
-            else if (me.number == 0) /* threads that share units wait for each other: all must be there */
-                too_few = 1;
-        }
-        if (!too_few)
-            return;
-        job->threads = 1;
-        job->by_units = 0;
-    }
-#endif
-    work((team){0, 1}, kernels, cell, job);
+    const call *c = context;
+    int parts = c->job->threads;
+    pyrnn_walk me = parts > 1 ? walk_with(c->job->seats, parts, number) : walk_alone();
+    c->work(&me, c->kernels, c->cell, c->job);
+}
+
+/* Does `work` in as many threads as the job has, if they come. */
+static void run(walk_function *work, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+{
+    call c = {work, kernels, cell, job};
+    pyrnn_crew_run(walk, &c, job->threads);
 }
 
 /* ---- Judging ---- */
@@ -250,9 +219,16 @@ static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use
     return PYRNN_OK;
 }
 
-static void forward(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+static void forward(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
 {
-    SHARE_OUT(me, job, kernels->cells[cell].forward(job, thread));
+    if (job->by_units)
+        kernels->cells[cell].forward(job, me, me->own);
+    else
+        EACH_PART(part, me)
+        {
+            pyrnn_walk alone = walk_alone();
+            kernels->cells[cell].forward(job, &alone, part);
+        }
 }
 
 pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
@@ -293,7 +269,7 @@ static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
 
 /* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums
  * over nothing come out as zeros. Runs in every thread. */
-static void backward(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
 {
     pyrnn_block b = {.first = 1};
     do {
@@ -303,14 +279,23 @@ static void backward(team me, const pyrnn_kernels *kernels, int cell, const pyrn
         do {
             b.s0 = block_start(job, &b);
             b.ends = b.s0 == 0;
-            SHARE_OUT(me, job, kernels->cells[cell].backward(job, &b, thread));
-            SHARE_OUT(me, job, kernels->products(cell, job, &b, thread));
+            if (job->by_units)
+                kernels->cells[cell].backward(job, &b, me, me->own);
+            else
+                EACH_PART(part, me)
+                {
+                    pyrnn_walk alone = walk_alone();
+                    kernels->cells[cell].backward(job, &b, &alone, part);
+                }
+            EACH_PART(part, me)
+            kernels->products(cell, job, &b, part);
             b.first = b.starts = 0;
             b.s1 = b.s0;
         } while (!b.ends);
         b.p0 = b.p1;
     } while (b.p0 < job->B);
-    SHARE_OUT(me, job, kernels->finish(cell, job, thread));
+    EACH_PART(part, me)
+    kernels->finish(cell, job, part);
 }
 
 pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)

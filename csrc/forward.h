@@ -146,30 +146,36 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
                                   ah + r * vecs + p * count);
         }
     }
-    wait_for_all(job);
 }
 
-/* A thread's part of the work, carved up. */
+/* The work of one walk through the steps, carved up: what its threads share, and what each keeps to itself. */
 typedef struct {
     forward_row *rows;
     const real **x;
     real *ax, *scratch;
 } forward_space;
 
-static size_t forward_space_of(const cell *c, const pyrnn_job *job, char *at, forward_space *space)
-{
-    size_t used = 0, real_size = sizeof(real);
-    size_t panels = (size_t)panels_of(job->H), block = (size_t)job->block, strip = (size_t)job->strip;
 #define PART(bytes)                                                                                          \
     (at ? at + used : NULL);                                                                                 \
     used += ((bytes) + 63) / 64 * 64
-    space->ax = (real *)PART(block * panels * L * c->gates * real_size);
-    space->scratch = (real *)PART(c->phases > 1 ? strip * c->saves * (size_t)job->H * real_size : 0);
-    space->rows = (forward_row *)PART(strip * sizeof(forward_row));
-    space->x = (const real **)PART(block * sizeof(real *));
-#undef PART
+
+static size_t forward_shared(const cell *c, const pyrnn_job *job, char *at, forward_space *space)
+{
+    size_t used = 0, block = (size_t)job->block, strip = (size_t)job->strip;
+    size_t units = (size_t)(panels_of(job->H) * L);
+    space->ax = (real *)PART(block * units * c->gates * sizeof(real));
+    space->scratch = (real *)PART(c->phases > 1 ? strip * c->saves * (size_t)job->H * sizeof(real) : 0);
     return used;
 }
+
+static size_t forward_own(const pyrnn_job *job, char *at, forward_space *space)
+{
+    size_t used = 0;
+    space->rows = (forward_row *)PART((size_t)job->strip * sizeof(forward_row));
+    space->x = (const real **)PART((size_t)job->block * sizeof(real *));
+    return used;
+}
+#undef PART
 
 /* Beyond a length y is zero; the final state is that of the last step, or the initial one where there is
  * none. */
@@ -187,40 +193,6 @@ static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, c
     }
 }
 
-/* The rows of one strip from their first step to their last. */
-INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job,
-                          const forward_space *space, const part *mine, int thread, ptrdiff_t n)
-{
-    const real *packed = (const real *)job->packed;
-    const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
-    const real *zero = packed + lay.zero;
-    forward_row *rows = space->rows;
-    const ptrdiff_t in_strip = n;
-    for (ptrdiff_t s = 0; (n = still_active(rows, n, s)) > 0;) {
-        ptrdiff_t pairs = 0, end = s;
-        for (ptrdiff_t m = n; m > 0 && pairs + m <= job->block; m = still_active(rows, m, ++end))
-            for (ptrdiff_t r = 0; r < m; r++)
-                space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
-                                    rows[r].row * job->x_row;
-        project(c, job, packed, mine->panels, space->x, pairs, space->ax);
-        const real *ax = space->ax;
-        for (; s < end; s++) {
-            n = still_active(rows, n, s);
-            for (ptrdiff_t r = 0; r < n; r++)
-                forward_advance(c, job, zero, rows + r, s);
-            forward_phase(c, point, 0, job, packed, &lay, mine->panels, rows, n, ax, pairs * c->gates * L,
-                          s & 1);
-            if (c->phases > 1)
-                forward_phase(c, point, 1, job, packed, &lay, mine->panels, rows, n, ax, pairs * c->gates * L,
-                              s & 1);
-            ax += n * c->gates * L;
-        }
-    }
-    for (ptrdiff_t r = 0; r < in_strip; r++)
-        if (!job->by_units || r % job->threads == thread)
-            forward_end(c, job, zero, rows + r);
-}
-
 /* Panels that every product of a step takes at once. */
 INLINE int forward_grain(const cell *c)
 {
@@ -230,21 +202,59 @@ INLINE int forward_grain(const cell *c)
     return grain;
 }
 
-INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, int thread)
+/* The rows of one strip from their first step to their last. */
+INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me,
+                          const forward_space *space, ptrdiff_t n)
 {
-    forward_space space, shared;
-    forward_space_of(c, job, job->work + (size_t)thread * job->work_thread, &space);
-    forward_space_of(c, job, job->work, &shared); /* thread 0's, for what all units of a row are read from */
-    real *scratch = job->by_units ? shared.scratch : space.scratch;
-    const part mine = part_of(job, forward_grain(c), thread);
-    /* Rows are dealt out in turn: each thread gets long and short sequences alike, still sorted. */
-    for (ptrdiff_t p = mine.first, n; p < job->B;) {
-        for (n = 0; p < job->B && n < job->strip; p += mine.step, n++)
-            space.rows[n] = (forward_row){.p = p,
-                                          .row = job_row(job, p),
-                                          .length = job_length(job, p),
-                                          .saved = c->phases > 1 ? scratch + n * c->saves * job->H : NULL};
-        forward_strip(c, point, job, &space, &mine, thread, n);
+    const real *packed = (const real *)job->packed;
+    const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
+    const int grain = forward_grain(c);
+    forward_row *rows = space->rows;
+    const ptrdiff_t in_strip = n;
+    for (ptrdiff_t s = 0; (n = still_active(rows, n, s)) > 0;) {
+        ptrdiff_t pairs = 0, end = s;
+        for (ptrdiff_t m = n; m > 0 && pairs + m <= job->block; m = still_active(rows, m, ++end))
+            for (ptrdiff_t r = 0; r < m; r++)
+                space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
+                                    rows[r].row * job->x_row;
+        EACH_PART(part, me)
+        project(c, job, packed, panels_of_part(job, grain, me, part), space->x, pairs, space->ax);
+        const real *ax = space->ax;
+        for (; s < end; s++) {
+            n = still_active(rows, n, s);
+            for (ptrdiff_t r = 0; r < n; r++)
+                forward_advance(c, job, packed + lay.zero, rows + r, s);
+            for (int phase = 0; phase < c->phases; phase++)
+                EACH_PART(part, me)
+            forward_phase(c, point, phase, job, packed, &lay, panels_of_part(job, grain, me, part), rows, n,
+                          ax, pairs * c->gates * L, s & 1);
+            ax += n * c->gates * L;
+        }
+    }
+    EACH_PART(part, me)
+    for (ptrdiff_t r = part; r < in_strip; r += me->parts)
+        forward_end(c, job, packed + lay.zero, rows + r);
+}
+
+/* All rows, by units; or those of part `number`, alone. Rows are dealt out in turn: each part gets long and short
+ * sequences alike, still sorted. */
+INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me, int number)
+{
+    forward_space space;
+    char *own = job->work + job->work_shared + (size_t)number * job->work_thread;
+    const ptrdiff_t step = job->by_units ? 1 : job->threads;
+    size_t used = job->by_units ? 0 : forward_shared(c, job, own, &space);
+    if (job->by_units)
+        forward_shared(c, job, job->work, &space);
+    forward_own(job, own + used, &space);
+    for (ptrdiff_t p = job->by_units ? 0 : number, n; p < job->B;) {
+        for (n = 0; p < job->B && n < job->strip; p += step, n++)
+            space.rows[n] =
+                (forward_row){.p = p,
+                              .row = job_row(job, p),
+                              .length = job_length(job, p),
+                              .saved = c->phases > 1 ? space.scratch + n * c->saves * job->H : NULL};
+        forward_strip(c, point, job, me, &space, n);
     }
 }
 
@@ -262,5 +272,7 @@ static void plan_forward(int id, pyrnn_job *job)
     job->block = min_of(min_of(max_of((ptrdiff_t)(job->l2 / 4) / pair, 64), most), pairs);
     job->strip = max_of(min_of(rows, job->block), 1);
     forward_space space;
-    job->work_thread = forward_space_of(c, job, NULL, &space);
+    size_t shared = forward_shared(c, job, NULL, &space);
+    job->work_shared = job->by_units ? shared : 0;
+    job->work_thread = forward_own(job, NULL, &space) + (job->by_units ? 0 : shared);
 }

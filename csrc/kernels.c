@@ -34,13 +34,13 @@ static const cell *const cells[] = {
 
 /* The list says in numbers what the cell file says in formulas. */
 #define CELL(name, gates_, states_, saves_)                                                                  \
-    static void name##_forward(const pyrnn_job *job, int thread)                                             \
+    static void name##_forward(const pyrnn_job *job, pyrnn_walk *me, int number)                             \
     {                                                                                                        \
-        forward(&name, name##_point, job, thread);                                                           \
+        forward(&name, name##_point, job, me, number);                                                       \
     }                                                                                                        \
-    static void name##_backward(const pyrnn_job *job, const pyrnn_block *block, int thread)                  \
+    static void name##_backward(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me, int number)  \
     {                                                                                                        \
-        backward(&name, name##_back, job, block, thread);                                                    \
+        backward(&name, name##_back, job, block, me, number);                                                \
     }
 #include "cells.def"
 #undef CELL

@@ -3,42 +3,8 @@
 #ifndef PYRNN_KERNELS_H
 #define PYRNN_KERNELS_H
 
-#include <sched.h>
-#include <stdatomic.h>
-
+#include "crew.h"
 #include "pyrnn.h"
-
-/* A barrier for threads that are all running: each arrival is counted, the last one turns it. On lines of their
- * own, so that arriving does not disturb those who watch for the turn. */
-typedef struct {
-    _Alignas(64) atomic_int arrived;
-    _Alignas(64) atomic_int turn;
-} pyrnn_barrier;
-
-/* Spins for some microseconds, then gives its core away: a thread that it waits for may want it. (OpenMP's own
- * barrier spins for milliseconds, which costs a busy machine dearly.) */
-static inline void barrier_wait(pyrnn_barrier *barrier, int threads)
-{
-    enum { SPINS = 1000 };
-    if (threads == 1)
-        return;
-    int turn = atomic_load_explicit(&barrier->turn, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == threads - 1) {
-        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&barrier->turn, turn + 1, memory_order_release);
-        return;
-    }
-    for (int spins = 0; atomic_load_explicit(&barrier->turn, memory_order_acquire) == turn; spins++)
-        if (spins >= SPINS)
-            sched_yield();
-        else {
-#if defined __x86_64__ || defined __i386__
-            __builtin_ia32_pause();
-#elif defined __aarch64__
-            __asm__ volatile("yield");
-#endif
-        }
-}
 
 /*
  * One call, resolved. Rows (sequences) are sorted by falling length, so that those still active at a step are
@@ -74,12 +40,12 @@ typedef struct {
 
     /* How the call is cut up: sizes of blocks and shares of threads, never results. */
     size_t l2;       /* bytes of a core's level-2 cache */
-    int by_units;    /* threads share the units of every row, with a barrier a step, and not the rows */
+    int by_units; /* threads share the units of every row, with a round a phase of a step, and not the rows */
     ptrdiff_t strip; /* rows that run together */
     ptrdiff_t block; /* (step, row) pairs, at most, whose gates are in work at once */
-    char *work;      /* what threads share, then a part for each */
+    char *work; /* what threads share, then a part for each */
     size_t work_shared, work_thread;
-    pyrnn_barrier *barrier;
+    pyrnn_seat *seats; /* one a thread */
 } pyrnn_job;
 
 static inline ptrdiff_t job_row(const pyrnn_job *job, ptrdiff_t p) { return job->order ? job->order[p] : p; }
@@ -103,10 +69,11 @@ typedef struct {
     int starts, ends; /* the first and the last block of its strip: gradients of states go in and come out */
 } pyrnn_block;
 
+/* Both by units, walked through with others, or one part of the rows, alone. */
 typedef struct {
-    void (*forward)(const pyrnn_job *job, int thread);
-    void (*backward)(const pyrnn_job *job, const pyrnn_block *block,
-                     int thread); /* the time loop of a block */
+    void (*forward)(const pyrnn_job *job, pyrnn_walk *me, int number);
+    void (*backward)(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me,
+                     int number); /* the time loop of a block */
 } pyrnn_cell_kernels;
 
 typedef struct {

@@ -60,7 +60,7 @@ static int useful_threads(int threads, double flops)
 {
     const double flops_each = 1e7;
     const int most = 128; /* of one call's threads: a slip must not start a million */
-    if (!pyrnn_threads_possible())
+    if (!pyrnn_crew_possible())
         return 1;
     if (threads > flops / flops_each)
         threads = (int)(flops / flops_each);
@@ -89,16 +89,15 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
         kernels->plan_backward(layer->cell, job);
     else
         kernels->plan_forward(layer->cell, job);
-    size_t own = sizeof(pyrnn_barrier) + sort_size(seq);
+    size_t own = (size_t)job->threads * sizeof(pyrnn_seat) + sort_size(seq);
     size_t bytes = own + job->work_shared + (size_t)job->threads * job->work_thread;
     if (!work)
         return bytes;
-    job->barrier = work;
-    atomic_init(&job->barrier->arrived, 0);
-    atomic_init(&job->barrier->turn, 0);
+    job->seats = work;
+    crew_init(job->seats, job->threads);
     job->work = (char *)work + own;
     if (ragged(seq)) {
-        ptrdiff_t *at = (ptrdiff_t *)(job->barrier + 1);
+        ptrdiff_t *at = (ptrdiff_t *)(job->seats + job->threads);
         ptrdiff_t *order = at, *length = at + B, *active = at + 2 * B, *offset = at + 2 * B + T + 1;
         sort_rows(seq->lengths, T, B, order, length, active, offset);
         job->order = order, job->length = length, job->active = active, job->offset = offset;

@@ -1,20 +1,15 @@
-/* How threads share a time loop: each takes some of the rows and never waits, or, where rows are too few, some of
- * the units of every row and waits for the others once a phase. */
-
-/* A thread's part: rows first, first + step, ... and panels from..to-1. */
-typedef struct {
-    ptrdiff_t first, step;
-    share panels;
-} part;
+/* How a crew shares a time loop. Rows are dealt out: a part is the whole loop for some of the rows, walked through
+ * alone. Where rows are too few, all walk through the steps of every row together, and the parts of a phase are
+ * units. Either way units are shared out among the parts of a round; alone that is one part with all units. */
 
 /* Panels are shared out in groups of `grain`, which no product may cut. */
-INLINE part part_of(const pyrnn_job *job, int grain, int thread)
+INLINE share panels_of_part(const pyrnn_job *job, int grain, const pyrnn_walk *me, int part)
 {
     ptrdiff_t panels = panels_of(job->H);
-    if (!job->by_units)
-        return (part){thread, job->threads, {0, panels}};
-    share groups = share_of((panels + grain - 1) / grain, thread, job->threads);
-    return (part){0, 1, {groups.from * grain, min_of(groups.to * grain, panels)}};
+    if (me->parts == 1)
+        return (share){0, panels};
+    share groups = share_of((panels + grain - 1) / grain, part, me->parts);
+    return (share){groups.from * grain, min_of(groups.to * grain, panels)};
 }
 
 /* Whether a matrix of so many reals, which a thread goes through once a step or a block, has left its level-2 cache by
@@ -24,14 +19,8 @@ INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
     return (size_t)reals * sizeof(real) > job->l2 / 2;
 }
 
-INLINE void wait_for_all(const pyrnn_job *job)
-{
-    if (job->by_units)
-        barrier_wait(job->barrier, job->threads);
-}
-
 /* Few rows a thread: a tile of them does little with each weight that it loads, and sharing units means that every
- * thread loads its own weights alone, into its own cache. That pays where a step is long enough for its barrier,
+ * thread loads its own weights alone, into its own cache. That pays where a step is long enough for the end of its rounds,
  * about 0.2 us on two cores: from 60,000 operations a thread on, 0.5 us. Otherwise there are no more threads than
  * rows. */
 static void choose_split(pyrnn_job *job, const cell *c, int grain)

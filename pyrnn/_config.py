@@ -32,7 +32,7 @@ def select_isa(name: str) -> None:
 def show_config() -> None:
     """Print the version, the instruction sets built, available and chosen, and the number of threads."""
     built = [f"{name}{'' if available else ' (not on this CPU)'}" for name, available in isas().items()]
-    threads = f"{get_num_threads()}" + ("" if _core.threads_possible() else " (no OpenMP, or a forked child)")
+    threads = f"{get_num_threads()}" + ("" if _core.threads_possible() else " (built without threads)")
     print(
         f"pyrnn {_core.VERSION}\n"
         f"  numpy             {np.__version__}\n"

@@ -97,9 +97,9 @@ def test_exports_the_header_and_nothing_else(prefix):
     assert symbols == set(re.findall(r"^PYRNN_API .*?(pyrnn_\w+)\(", header, re.M))
 
 
-def test_without_openmp(prefix, build):
+def test_without_threads(prefix, build):
     """One thread, the same results, no warning that only this configuration has. Last: it builds anew."""
-    run("cmake", "-DPYRNN_OPENMP=OFF", "-DPYRNN_NATIVE_TESTS=ON", build)
+    run("cmake", "-DPYRNN_THREADS=OFF", "-DPYRNN_NATIVE_TESTS=ON", build)
     run("cmake", "--build", build)
     output = run(build / "tests" / "c" / "pyrnn_c_test")
     assert "threads 1" not in output

@@ -89,30 +89,51 @@ def test_large_calls_use_threads_and_small_ones_do_not(layer, shape, training):
     assert python(settings + COUNT, OPENBLAS_NUM_THREADS="1").split() == ["0", "0", "2"]
 
 
-@pytest.mark.parametrize("limit", [{"OMP_THREAD_LIMIT": "2"}, {"OMP_DYNAMIC": "true"}])
+FEW = {
+    "one core for all": """
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+""",
+    "no more threads": """
+if sys.platform == "linux":  # elsewhere the limit is not kept
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**22, used + 2**22))  # too little for a thread's stack
+""",
+}
+
+
+@pytest.mark.parametrize("limit", FEW.values(), ids=FEW)
 def test_fewer_threads_than_asked_for_are_enough(limit):
-    """Those that share units wait for each other, and must not wait for one that is not there."""
+    """Nobody waits for a thread that is not there: whoever is there does its part."""
     code = """
+import os, resource, sys
 import numpy as np
 import pyrnn
 few = np.random.default_rng(0).standard_normal((100, 2, 40)).astype(np.float32)
 many = few.reshape(10, 20, 40).repeat(5, 1)
-for kind in (pyrnn.LSTM, pyrnn.GRU):
-    for layer, x in ((kind(40, 300, rng=0), few), (kind(40, 60, rng=0), many)):
-        expected = None
-        for number in (1, 3, 5):
-            pyrnn.set_num_threads(number)
-            (y, _), pull = layer.vjp(x)
-            dx, _, grads = pull(np.ones_like(y))
-            results = [y, dx, layer(x)[0], *grads.values()]
-            expected = expected or results
-            assert all((a == b).all() for a, b in zip(expected, results))
+layers = [(kind(40, H, rng=0), x) for kind in (pyrnn.LSTM, pyrnn.GRU) for H, x in ((200, few), (60, many))]
+def results(layer, x):
+    (y, _), pull = layer.vjp(x)
+    dx, _, grads = pull(np.ones_like(y))
+    return [y, dx, layer(x)[0], *grads.values()]
+expected = [results(*pair) for pair in layers]
+pyrnn.set_num_threads(1)
+assert all((a == b).all() for pair, e in zip(layers, expected) for a, b in zip(results(*pair), e))
+exec(LIMIT)
+for number in (3, 5):
+    pyrnn.set_num_threads(number)
+    for pair, e in zip(layers, expected):
+        assert all((a == b).all() for a, b in zip(results(*pair), e))
+if "resource.setrlimit" in LIMIT and sys.platform == "linux":
+    assert len(os.listdir("/proc/self/task")) == 1
 """
-    assert python(code, timeout=60, **limit) == ""
+    # By default there are as many threads as cores; here one until the limit holds.
+    one = {"PYRNN_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    assert python(f"LIMIT = {limit!r}\n" + code, timeout=60, **one) == ""
 
 
 def test_more_threads_than_could_ever_help_are_not_started():
-    """OpenMP's runtime ends the process when the system grants no more threads."""
     code = """
 import os
 import numpy as np

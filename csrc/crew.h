@@ -1,0 +1,128 @@
+/* How the threads of one call share its work. Private.
+ *
+ * A call's work is a row of rounds, each of the same number of parts; no part of a round begins before every part of
+ * the round before is done. Everybody who takes part walks through all rounds: claims his own part, and then waits
+ * for the others' or, where nobody has begun one, claims it too. So nobody is needed: a thread that comes late finds
+ * its first rounds done, one that the system has put aside is missed only for the part that it had begun, and with
+ * no helper at all the caller does everything.
+ *
+ * A claimed part is computed by one thread, and what a part computes does not depend on who does it.
+ */
+#ifndef PYRNN_CREW_H
+#define PYRNN_CREW_H
+
+#include <sched.h>
+#include <stdatomic.h>
+
+/* A part's counters, on lines of their own: the owner's claims disturb nobody who watches for the end. */
+typedef struct {
+    _Alignas(64) atomic_llong claimed; /* rounds in which it has been claimed */
+    atomic_int absent; /* its owner was missed last time, or has not come yet: no use waiting for his claim */
+    _Alignas(64) atomic_llong done; /* rounds in which it is done */
+} pyrnn_seat;
+
+/* Somebody's walk through the rounds. Without seats: through rounds of one part, alone. */
+typedef struct {
+    pyrnn_seat *seats;
+    int parts, own;
+    int at; /* of this round: -1 before anything, else the first part that may not be done */
+    long long round;
+} pyrnn_walk;
+
+static inline pyrnn_walk walk_alone(void) { return (pyrnn_walk){.parts = 1, .at = -1}; }
+
+static inline pyrnn_walk walk_with(pyrnn_seat *seats, int parts, int own)
+{
+    return (pyrnn_walk){.seats = seats, .parts = parts, .own = own, .at = -1};
+}
+
+static inline void crew_init(pyrnn_seat *seats, int parts)
+{
+    for (int p = 0; p < parts; p++) {
+        atomic_init(&seats[p].claimed, 0);
+        atomic_init(&seats[p].absent, p > 0);
+        atomic_init(&seats[p].done, 0);
+    }
+}
+
+static inline int seat_claim(pyrnn_seat *seat, long long round)
+{
+    return atomic_load_explicit(&seat->claimed, memory_order_relaxed) == round &&
+           atomic_compare_exchange_strong_explicit(&seat->claimed, &round, round + 1, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+static inline int seat_done(pyrnn_seat *seat, long long round)
+{
+    return atomic_load_explicit(&seat->done, memory_order_acquire) > round;
+}
+
+static inline void spin_pause(void)
+{
+#if defined __x86_64__ || defined __i386__
+    __builtin_ia32_pause();
+#elif defined __aarch64__
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Waits for a part to be done (0), or claims it when its owner does not (1). Spins for some microseconds, then gives
+ * the core away at every turn: whoever has the part may want it. */
+static inline int seat_wait(pyrnn_seat *seat, long long round)
+{
+    enum { PATIENCE = 200, SPINS = 1000 };
+    for (int spins = 0; !seat_done(seat, round); spins++) {
+        int patience = atomic_load_explicit(&seat->absent, memory_order_relaxed) ? 0 : PATIENCE;
+        if (spins >= patience && seat_claim(seat, round)) {
+            atomic_store_explicit(&seat->absent, 1, memory_order_relaxed);
+            return 1;
+        }
+        if (spins < SPINS)
+            spin_pause();
+        else
+            sched_yield();
+    }
+    return 0;
+}
+
+/* The next part of this round that is to be computed, and then reported to walk_done; -1 at the end of the round. */
+static inline int walk_next(pyrnn_walk *me)
+{
+    if (!me->seats) {
+        me->at = me->at < 0 ? 0 : -1;
+        return me->at;
+    }
+    if (me->at < 0) {
+        me->at = 0;
+        pyrnn_seat *own = &me->seats[me->own];
+        if (seat_claim(own, me->round)) {
+            if (atomic_load_explicit(&own->absent, memory_order_relaxed))
+                atomic_store_explicit(&own->absent, 0, memory_order_relaxed);
+            return me->own;
+        }
+    }
+    for (; me->at < me->parts; me->at++)
+        if (seat_wait(&me->seats[me->at], me->round))
+            return me->at;
+    me->at = -1;
+    me->round++;
+    return -1;
+}
+
+static inline void walk_done(pyrnn_walk *me, int part)
+{
+    if (me->seats)
+        atomic_store_explicit(&me->seats[part].done, me->round + 1, memory_order_release);
+}
+
+/* for (each part that this walk takes in a round) ... */
+#define EACH_PART(part, me) for (int part; (part = walk_next(me)) >= 0; walk_done(me, part))
+
+/* pool.c: calls work(context, number) with number 0 in this thread and with others, each at most once and each below
+ * `most`, in as many threads as have time for it; returns when none of them is at it any more. */
+void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most);
+
+/* pool.c: whether there can be more than the caller. */
+int pyrnn_crew_possible(void);
+
+#endif
