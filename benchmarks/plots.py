@@ -6,8 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from .results import Row
 from .roof import Roof, size_name
-from .tables import Row
 
 _PEER_COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"]
 _CELL_COLOURS = ["#004488", "#bb5566", "#ddaa33", "#117733", "#882255", "#44aa99"]

@@ -1,4 +1,4 @@
-"""OpenVINO: its own recurrent operators, whole sequences in their layout (B, T, I), or cells for single steps."""
+"""OpenVINO: its recurrent operators, whole sequences in their layout (B, T, I), cells for single steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Arrays, Peer, Run, step_run
 
 
 class _Operator(NamedTuple):
-    """The stem of an operator's name, where its gates are among ours (it has f i c o, and z r h), its options."""
+    """The stem of a name; where the gates, f i c o and z r h, are among ours; the operator's options."""
 
     stem: str
     order: tuple[int, ...]
@@ -107,7 +107,7 @@ class OpenVino(Peer):
         return Run(call, result)
 
     def step(self, problem: Problem) -> Run:
-        """Two requests that take turns, each writing the state where the other reads it: nothing is copied."""
+        """Two requests in turn, each writing the state where the other reads it: nothing is copied."""
         ops, shape, operator = self.ops, problem.shape, _OPERATORS[problem.cell]
         inputs = [ops.parameter([1, n], np.float32) for n in (shape.I, *(shape.H for _ in operator.states))]
         cell = getattr(ops, f"{operator.stem}_cell")
