@@ -6,6 +6,7 @@ import time
 import pytest
 
 from .peers import Peer, available
+from .peers.jax_scan import Jax
 from .problem import Problem
 from .shapes import Shape
 
@@ -27,3 +28,16 @@ def test_one_thread(peer: Peer, mode: str) -> None:
     while time.perf_counter() - wall < 0.3:
         run.call()
     assert time.process_time() - busy < 1.15 * (time.perf_counter() - wall)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="JAX is bounded on Linux alone")
+def test_the_threads_of_jax_are_bound() -> None:
+    """Also where other processes leave it too little processor time for the test above to tell."""
+    pytest.importorskip("jax")
+    jax = next(peer for peer in available() if isinstance(peer, Jax))
+    for n in (1, 2):
+        jax.set_threads(n)
+        assert jax.prepare(Problem("rnn_tanh", LARGE), "inference") is not None
+        bound = [os.sched_getaffinity(thread) for thread in jax.workers()]
+        cores = min(n, len(os.sched_getaffinity(0)))
+        assert bound and all(allowed == bound[0] and len(allowed) == cores for allowed in bound)

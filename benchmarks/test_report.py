@@ -49,7 +49,7 @@ def test_runs_are_resumed_and_written(tmp_path: Path, capsys: pytest.CaptureFixt
     data, out, page = tmp_path / "data", tmp_path / "out", tmp_path / "page.md"
     page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
     common = ["--cells", "lstm", "--peers", "numpy", "--threads", "1", "--budget", "0.01", "--no-targets"]
-    common += ["--data", str(data), "--out", str(out)]
+    common += ["--data", str(data), "--out", str(out), "--quick"]
     assert report.main([*common, "--shapes", "step-1x40", "--repeat", "2"]) == 0
     first = (data / "run-1.json").read_text()
     again = ["--shapes", "step-1x40", "smoke-one", "--resume", "--readme", str(page)]

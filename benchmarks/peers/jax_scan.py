@@ -43,10 +43,14 @@ class Jax(Peer):
         yield
         self._workers |= _threads() - before
 
+    def workers(self) -> set[int]:
+        """Those of the threads that are still there."""
+        return self._workers & _threads()
+
     def set_threads(self, n: int) -> None:
         self._threads = n
         if self._bounded:
-            for worker in self._workers & _threads():
+            for worker in self.workers():
                 with contextlib.suppress(ProcessLookupError):
                     os.sched_setaffinity(worker, self._cores[-n:])
 

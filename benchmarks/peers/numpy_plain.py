@@ -51,7 +51,8 @@ class NumPy(NumPyThreads):
 
         def result() -> Arrays:
             y, state, gradients = call()
-            return _named(y, state) | gradients
+            named: Arrays = gradients
+            return _named(y, state) | named
 
         return Run(call, result)
 
