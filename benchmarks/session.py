@@ -118,12 +118,18 @@ def _problem(cell: str, shape: str) -> Problem:
     return Problem(cell, (shapes.SEQUENCES | shapes.STEPS)[shape])
 
 
+def _known_slow(results: Results, peer: str, mode: shapes.Mode, problem: Problem) -> bool:
+    """Whether it was too slow with another number of threads: it is not tried again."""
+    return any(line.startswith(f"{peer} in {mode} {problem}:") for line in results.slow)
+
+
 def _measure_row(results: Results, key: Key, options: Options) -> None:
     """The programs of a row in turn, beside them the roof, one thread, the dense batch of the same work."""
     problem, threads = _problem(key.cell, key.shape), key.threads
-    done = harness.prepare(problem, key.mode, threads, peers.available(options.peers), harness.LIMIT)
+    asked = [p for p in peers.available(options.peers) if not _known_slow(results, p.name, key.mode, problem)]
+    done = harness.prepare(problem, key.mode, threads, asked, harness.LIMIT)
     results.wrong += done.wrong
-    results.slow += done.slow
+    results.slow += [f"{name} in {key.mode} {problem}: {took:.0f} s" for name, took in done.slow.items()]
     if OURS not in done.runs:
         return
     beside: dict[str, Run] = {}
