@@ -36,6 +36,7 @@ class Peer:
     name: ClassVar[str]
     modes: ClassVar[tuple[Mode, ...]] = ("inference", "training", "step")
     version: str
+    bounded = True  # set_threads can do what it says
 
     def __init__(self) -> None:
         """Import the package; an ImportError means that the peer is absent. Set `version`."""

@@ -32,8 +32,8 @@ class Jax(Peer):
             jax.devices()
         self.jax: Any = jax
         self.version = f"jax {jax.__version__}"
-        self._bounded = hasattr(os, "sched_setaffinity")
-        self._cores = sorted(os.sched_getaffinity(0)) if self._bounded else list(range(os.cpu_count() or 1))
+        self.bounded = hasattr(os, "sched_setaffinity")
+        self._cores = sorted(os.sched_getaffinity(0)) if self.bounded else list(range(os.cpu_count() or 1))
         self._threads = len(self._cores)
 
     @contextlib.contextmanager
@@ -49,13 +49,13 @@ class Jax(Peer):
 
     def set_threads(self, n: int) -> None:
         self._threads = n
-        if self._bounded:
+        if self.bounded:
             for worker in self.workers():
                 with contextlib.suppress(ProcessLookupError):
                     os.sched_setaffinity(worker, self._cores[-n:])
 
     def has(self, cell: str, shape: Shape) -> bool:
-        able = self._bounded or self._threads == len(self._cores)
+        able = self.bounded or self._threads == len(self._cores)
         return able and cell in _CELLS and not (shape.ragged and shape.directions == 2)
 
     def _ready(self, function: Callable[..., Any], *arguments: Any) -> tuple[Callable[[], Any], Any]:

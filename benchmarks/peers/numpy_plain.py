@@ -21,6 +21,7 @@ class NumPyThreads(Peer):
         try:
             from threadpoolctl import ThreadpoolController
         except ImportError:
+            self.bounded = False
             self.version += " (BLAS threads left alone: threadpoolctl is not installed)"
         else:
             self._pools = ThreadpoolController()
