@@ -16,6 +16,7 @@ from .shapes import Mode
 
 ROUNDS = 5
 LIMIT = 5.0  # seconds: a peer whose call takes longer is left out of the row, and named
+_FEWEST = 3
 _ONCE = 2.0  # seconds: a longer call is timed once
 _SAMPLE = 100e-6  # seconds a sample lasts at least: shorter calls are repeated within it
 _SLOW = 0.05  # a call that takes longer needs no warm-up of its own in every round
@@ -70,9 +71,9 @@ def prepare(
 def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, Timing]:
     """Time the runs in turn, A B C, C B A, ..., for about `budget` seconds in all.
 
-    Each gets an equal share of the budget, and two samples at least, but a single one of calls of more than
-    `_ONCE` seconds. With more than one thread there is a pause before each turn: otherwise the workers of the
-    last peer, still spinning, would take the core of the next one's.
+    Each gets an equal share of the budget, and `_FEWEST` samples at least, but a single one of calls of
+    more than `_ONCE` seconds. With more than one thread there is a pause before each turn: otherwise the
+    workers of the last peer, still spinning, would take the core of the next one's.
     """
     names, pause = list(runs), _SETTLE if threads > 1 else 0.0
     number: dict[str, int] = {}
@@ -86,7 +87,7 @@ def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, 
         for turn in range(ROUNDS):
             for name in names if turn % 2 == 0 else reversed(names):
                 taken = samples[name]
-                if spent[name] >= share and (len(taken) > 1 or taken[0] > _ONCE):
+                if spent[name] >= share and (len(taken) >= _FEWEST or taken[0] > _ONCE):
                     continue
                 time.sleep(pause)
                 _enter(runs[name])
