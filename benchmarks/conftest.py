@@ -13,7 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--smoke", action="store_true", help="run every benchmark once on tiny shapes, without timing"
     )
     group.addoption(
-        "--shapes", default="default", help="a group of benchmarks/shapes.py: default, quick, all, stack"
+        "--shapes", default="default", help="a group of benchmarks/shapes.py: default, quick, grid, stack"
     )
     group.addoption("--threads", type=int, default=1, help="threads of every peer")
 

@@ -14,7 +14,10 @@ from .peers import Peer, Run
 from .problem import Problem, assert_equal
 from .shapes import Mode
 
-ROUNDS = 6
+ROUNDS = 5
+LIMIT = 5.0  # seconds: a peer whose call takes longer is left out of the row, and named
+_FEWEST = 3
+_ONCE = 2.0  # seconds: a longer call is timed once
 _SAMPLE = 100e-6  # seconds a sample lasts at least: shorter calls are repeated within it
 _SLOW = 0.05  # a call that takes longer needs no warm-up of its own in every round
 _SETTLE = 0.03  # idle worker threads of OpenMP and of the others spin for some 10 ms before they sleep
@@ -29,34 +32,51 @@ class Timing:
     samples: int
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The runs of the peers that solve a problem, what was wrong with others, seconds of those too slow."""
+
+    runs: dict[str, Run]
+    wrong: list[str]
+    slow: dict[str, float]
+
+
 def prepare(
-    problem: Problem, mode: Mode, threads: int, peers: list[Peer]
-) -> tuple[dict[str, Run], list[str]]:
-    """The runs of the peers that have this problem and solve it, and what was wrong with the others."""
-    runs, wrong = {}, []
+    problem: Problem, mode: Mode, threads: int, peers: list[Peer], limit: float = float("inf")
+) -> Prepared:
+    """Make the peers' runs, and check them; one whose checked call takes longer than `limit` is left out."""
+    done = Prepared({}, [], {})
     for peer in peers:
         peer.set_threads(threads)
         run = peer.prepare(problem, mode)
         if run is None:
             continue
+        start = time.perf_counter()
+        result = run.result()
+        seconds = time.perf_counter() - start
         try:
-            assert_equal(problem, peer.name, run.result())
+            assert_equal(problem, peer.name, result)
         except AssertionError as failure:
-            wrong.append(f"{mode}, threads {threads}: {failure}")
+            done.wrong.append(f"{mode}, threads {threads}: {failure}")
+            continue
+        if seconds > limit:  # it may have been the machine: once more
+            seconds = min(seconds, _sample(run, 1))
+        if seconds > limit:
+            done.slow[peer.name] = seconds
         else:
-            runs[peer.name] = run
-    return runs, wrong
+            done.runs[peer.name] = run
+    return done
 
 
 def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, Timing]:
     """Time the runs in turn, A B C, C B A, ..., for about `budget` seconds in all.
 
-    Each gets an equal share of the budget, and two samples at least. With more than one thread there is a
-    pause before each turn: otherwise the workers of the last peer, still spinning, would take the core of the
-    next one's.
+    Each gets an equal share of the budget, and `_FEWEST` samples at least, but a single one of calls of
+    more than `_ONCE` seconds. With more than one thread there is a pause before each turn: otherwise the
+    workers of the last peer, still spinning, would take the core of the next one's.
     """
     names, pause = list(runs), _SETTLE if threads > 1 else 0.0
-    number = {name: _calls_per_sample(runs[name]) for name in names}
+    number: dict[str, int] = {}
     samples: dict[str, list[float]] = {name: [] for name in names}
     spent = dict.fromkeys(names, 0.0)
     share = budget / max(len(names), 1)
@@ -66,43 +86,39 @@ def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, 
     try:
         for turn in range(ROUNDS):
             for name in names if turn % 2 == 0 else reversed(names):
-                if spent[name] < share or len(samples[name]) < 2:
-                    time.sleep(pause)
-                    start = time.perf_counter()
-                    samples[name] += _burst(runs[name], number[name], share / ROUNDS)
-                    spent[name] += time.perf_counter() - start
+                taken = samples[name]
+                if spent[name] >= share and (len(taken) >= _FEWEST or taken[0] > _ONCE):
+                    continue
+                time.sleep(pause)
+                _enter(runs[name])
+                start = time.perf_counter()
+                if name not in number:
+                    number[name], first = _calls_per_sample(runs[name])
+                    taken += [first] if first > share else []
+                if not taken or taken[0] <= _ONCE:
+                    taken += _burst(runs[name], number[name], share / ROUNDS)
+                spent[name] += time.perf_counter() - start
     finally:
         if collecting:
             gc.enable()
     return {name: Timing(min(s), median(s), len(s)) for name, s in samples.items()}
 
 
-def measure(
-    problem: Problem,
-    mode: Mode,
-    threads: int,
-    peers: list[Peer],
-    budget: float,
-    beside: Mapping[str, Run] | None = None,
-) -> tuple[dict[str, Timing], list[str]]:
-    """Check, then time, for about `budget` seconds, also the runs `beside` the peers'.
+def _enter(run: Run) -> None:
+    if run.enter is not None:
+        run.enter()
 
-    Returns the timings, and what was wrong with the peers that are left out because they do not solve the
-    problem.
+
+def _calls_per_sample(run: Run) -> tuple[int, float]:
+    """As many as make a sample long enough for the clock, one where something must happen before each.
+
+    Also the seconds of the last call that was tried.
     """
-    runs, wrong = prepare(problem, mode, threads, peers)
-    return race({**runs, **(beside or {})}, budget, threads), wrong
-
-
-def _calls_per_sample(run: Run) -> int:
-    """As many as make a sample long enough for the clock; one where something must happen before each."""
-    if run.before is not None:
-        return 1
-    number = 1
-    _sample(run, number)
-    while _sample(run, number) * number < _SAMPLE:
+    number, seconds = 1, _sample(run, 1)
+    while run.before is None and seconds * number < _SAMPLE:
         number *= 2
-    return number
+        seconds = _sample(run, number)
+    return number, seconds
 
 
 def _sample(run: Run, number: int) -> float:

@@ -63,6 +63,7 @@ def summary() -> list[str]:
         f"CPU: {cpu()}",
         f"System: {platform.system()} {platform.release()}, Python {platform.python_version()}",
         f"BLAS of NumPy: {blas()}",
-        "Versions: " + ", ".join(f"{p.version}" for p in present if p.name != "onnxruntime-bound"),
+        "Versions: "
+        + ", ".join(f"{p.version}" for p in present if p.name not in ("numpy", "onnxruntime-bound")),
     ]
     return [*lines, f"Not installed here: {', '.join(absent)}"] if absent else lines

@@ -6,12 +6,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from .results import Row
 from .roof import Roof, size_name
-from .tables import Row
 
-_PEER_COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"]
-_CELL_COLOURS = ["#004488", "#bb5566", "#ddaa33", "#117733", "#882255", "#44aa99"]
-_MARKERS = ["o", "s", "^", "D", "v", "P"]
+_PEER_COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#000000"]
+_CELL_COLOURS = ["#004488", "#bb5566", "#ddaa33", "#117733", "#882255", "#44aa99", "#999933", "#332288"]
+_MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
 
 def speedup(rows: Sequence[Row]) -> bytes:
@@ -31,7 +31,7 @@ def speedup(rows: Sequence[Row]) -> bytes:
                     index = peers.index(name)
                     place = shapes[mode].index(row.shape) + (0.15 if row.threads > 1 else -0.15)
                     axes.plot(
-                        ratio, place, **_mark(_MARKERS[index % 6], _PEER_COLOURS[index % 6], row.threads == 1)
+                        ratio, place, **_mark(_MARKERS[index % 8], _PEER_COLOURS[index % 8], row.threads == 1)
                     )
             _shape_axis(axes, [f"{s.name} {s.dims}" for s in shapes[mode]], named=cell == cells[0])
             axes.axvline(1, color="black", linewidth=1)
@@ -41,7 +41,7 @@ def speedup(rows: Sequence[Row]) -> bytes:
             if mode == modes[-1]:
                 axes.set_xlabel("time of peer / time of pyrnn", fontsize=8)
     _log_ticks(grid[0][0], [ratio for row in rows for ratio in row.ratios.values()])
-    labels = [(_MARKERS[i % 6], _PEER_COLOURS[i % 6], True, name) for i, name in enumerate(peers)]
+    labels = [(_MARKERS[i % 8], _PEER_COLOURS[i % 8], True, name) for i, name in enumerate(peers)]
     _legend(figure, labels, {row.threads for row in rows})
     return _png(figure)
 
@@ -60,7 +60,7 @@ def roof(rows: Sequence[Row], roofs: dict[int, Roof]) -> bytes:
     for index, mode in enumerate(modes, start=1):
         chosen = [row for row in rows if row.mode == mode]
         _shares(figure.add_subplot(grid[index // 2, index % 2]), chosen, mode, cells)
-    labels = [(_MARKERS[i % 6], _CELL_COLOURS[i % 6], True, cell) for i, cell in enumerate(cells)]
+    labels = [(_MARKERS[i % 8], _CELL_COLOURS[i % 8], True, cell) for i, cell in enumerate(cells)]
     _legend(figure, labels, {row.threads for row in rows})
     return _png(figure)
 
@@ -81,7 +81,7 @@ def _roofline(axes: Any, rows: Sequence[Row], roof: Roof, cells: list[str]) -> N
         number = cells.index(row.cell)
         spread = 1 + 0.06 * (number - (len(cells) - 1) / 2)  # else the cells would hide each other
         axes.plot(
-            _intensity(row) * spread, rate, **_mark(_MARKERS[number % 6], _CELL_COLOURS[number % 6], True)
+            _intensity(row) * spread, rate, **_mark(_MARKERS[number % 8], _CELL_COLOURS[number % 8], True)
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -106,7 +106,7 @@ def _shares(axes: Any, rows: Sequence[Row], mode: str, cells: list[str]) -> None
     for row in rows:
         place = shapes.index(row.shape) + (0.15 if row.threads > 1 else -0.15)
         number = cells.index(row.cell)
-        style = _mark(_MARKERS[number % 6], _CELL_COLOURS[number % 6], row.threads == 1)
+        style = _mark(_MARKERS[number % 8], _CELL_COLOURS[number % 8], row.threads == 1)
         axes.plot(100 * (row.of_roof or 0), place, **style)
     _shape_axis(axes, [f"{s.name} {s.dims}" for s in shapes], named=True)
     axes.set_title(mode, fontsize=9)
@@ -153,7 +153,8 @@ def _legend(figure: Any, labels: list[tuple[str, str, bool, str]], threads: set[
     if len(threads) > 1:
         labels = [*labels, ("o", "0.3", True, "one thread"), ("o", "0.3", False, "several threads")]
     handles = [Line2D([], [], label=label, **_mark(m, colour, filled)) for m, colour, filled, label in labels]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9, frameon=False)
+    columns = min(len(handles), max(1, int(figure.get_figwidth() / 1.5)))  # a label takes about 1.5 inches
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=9, frameon=False)
 
 
 def _figure(width: float, height: float) -> Any:

@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
+from .peers import Run
 from .shapes import Mode, Shape
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -49,12 +50,6 @@ class Roof:
         fitting = [size for size in self.read if size >= share]
         return self.read[min(fitting) if fitting else max(self.read)]
 
-    def higher(self, other: Roof) -> Roof:
-        """The better of two measurements, number by number: what disturbs one only ever lowers it."""
-        read = {size: max(rate, other.read.get(size, 0)) for size, rate in self.read.items()}
-        fma_f32, fma_f64 = max(self.fma_f32, other.fma_f32), max(self.fma_f64, other.fma_f64)
-        return Roof(self.threads, fma_f32, fma_f64, read)
-
     def seconds(self, shape: Shape, gates: int, mode: Mode) -> float:
         """The least time in float32 if arithmetic and reading the weights were all there is.
 
@@ -70,8 +65,7 @@ class Roof:
         total = 0.0
         for width in shape.passes():
             w_ih, w_hh = gates * shape.H * width, gates * shape.H * shape.H
-            held = 4.0 * (w_hh + (w_ih if mode == "step" else 0)) / self.threads
-            per_byte = 1 / self.bandwidth(held)
+            per_byte = 1 / self.bandwidth(held(shape, gates, mode, self.threads))
             recurrent = max(2.0 * rows * w_hh / self.fma_f32, 4.0 * steps * w_hh * per_byte)
             inputs = max(2.0 * rows * w_ih / self.fma_f32, 4.0 * w_ih * per_byte)
             total += recurrent + inputs
@@ -80,24 +74,76 @@ class Roof:
         return total
 
 
+class Gauge:
+    """The roof of one problem, measured in turns with the programs that run it.
+
+    The clock of a machine that is shared changes from minute to minute, and with it what can be reached: a
+    roof measured at another time is no measure. A turn is a short burst of multiply-adds and one of reading
+    as many bytes as each core has to hold; the highest rate of each is kept.
+    """
+
+    _SECONDS = 1e-3  # a burst
+
+    def __init__(self, shape: Shape, gates: int, mode: Mode, threads: int) -> None:
+        self._problem, self._threads = (shape, gates, mode), threads
+        self._size = 1024 * max(1, round(held(shape, gates, mode, threads) / 1024))
+        self._fma = self._read = 0.0
+
+    def run(self) -> Run:
+        return Run(self._burst, dict)
+
+    def _burst(self) -> None:
+        library, seconds = _library(), self._SECONDS
+        fma = _together(self._threads, partial(library.fma_f32, seconds))
+        read = _together(self._threads, partial(library.read_rate, self._size, seconds))
+        self._fma, self._read = max(self._fma, fma), max(self._read, read)
+
+    @property
+    def fma(self) -> float:
+        """FLOP/s of all threads."""
+        return self._fma
+
+    def seconds(self) -> float:
+        """The least time of the problem."""
+        return Roof(self._threads, self._fma, 0.0, {self._size: self._read}).seconds(*self._problem)
+
+
+def held(shape: Shape, gates: int, mode: Mode, threads: int) -> float:
+    """The bytes of weights that each core reads in every step: its share of a layer's recurrent ones."""
+    inputs = shape.I if mode == "step" else 0
+    return 4.0 * gates * shape.H * (shape.H + inputs) / threads
+
+
 def measure(threads: Iterable[int], quick: bool = False) -> dict[int, Roof]:
     """The roofs for each number of threads. Raises NoCompiler where there is nothing to measure with."""
     seconds, repeats = (0.02, 2) if quick else (0.05, 4)
-    with tempfile.TemporaryDirectory() as folder:
-        library = _build(Path(folder))
-        return {n: _roof(library, n, seconds, repeats) for n in threads}
+    return {n: _roof(_library(), n, seconds, repeats) for n in threads}
 
 
 def _roof(library: ctypes.CDLL, n: int, seconds: float, repeats: int) -> Roof:
-    with ThreadPoolExecutor(n) as pool:  # ctypes releases the GIL
+    def best(work: Callable[[], float]) -> float:
+        return max(_together(n, work) for _ in range(repeats))
 
-        def best(work: Callable[[], float]) -> float:
-            return max(sum(pool.map(lambda _: work(), range(n))) for _ in range(repeats))
+    best(partial(library.fma_f32, 0.1))  # brings the cores up to speed
+    f32, f64 = (best(partial(work, seconds)) for work in (library.fma_f32, library.fma_f64))
+    rates = {size: best(partial(library.read_rate, size, seconds)) for size in SIZES}
+    return Roof(n, f32, f64, {size: rate for size, rate in rates.items() if rate > 0})
 
-        best(partial(library.fma_f32, 0.1))  # brings the cores up to speed
-        f32, f64 = (best(partial(work, seconds)) for work in (library.fma_f32, library.fma_f64))
-        rates = {size: best(partial(library.read_rate, size, seconds)) for size in SIZES}
-        return Roof(n, f32, f64, {size: rate for size, rate in rates.items() if rate > 0})
+
+def _together(n: int, work: Callable[[], float]) -> float:
+    """The sum of what n threads reach at the same time: ctypes releases the GIL."""
+    return work() if n == 1 else sum(_pool(n).map(lambda _: work(), range(n)))
+
+
+@cache
+def _pool(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory() as folder:
+        return _build(Path(folder))
 
 
 def _build(folder: Path) -> ctypes.CDLL:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -44,6 +44,17 @@ class Shape:
     def valid_steps(self) -> int:
         lengths = self.lengths
         return self.T * self.B if lengths is None else int(lengths.sum())
+
+    @property
+    def twin(self) -> Shape:
+        """A dense batch with as many valid steps, give or take half of T, of as many rows as are active.
+
+        On average over the steps, that is: its B is the mean number of sequences that have not ended. Every
+        step of it costs what an average step of the ragged batch does.
+        """
+        return replace(
+            self, name=f"{self.name}-dense", B=max(1, round(self.valid_steps / self.T)), ragged=False
+        )
 
     def passes(self) -> Iterator[int]:
         """The input width of every layer and direction."""
@@ -127,7 +138,7 @@ GROUPS: dict[str, list[str]] = {
     "stack": ["stack-both", "stack-one"],
     "smoke": [name for name in SEQUENCES if name.startswith("smoke")] + ["step-3x5"],
 }
-GROUPS["all"] = [name for name in (*SEQUENCES, *STEPS) if name not in GROUPS["smoke"]]
+GROUPS["grid"] = [name for name in (*SEQUENCES, *STEPS) if name not in GROUPS["smoke"]]
 
 
 def select(names: list[str], mode: Mode) -> list[Shape]:

@@ -45,9 +45,9 @@ def run(benchmark: Any, case: Case) -> None:
     problem = _last[0]
     for peer in available():  # all of them: NumPy's BLAS belongs to the reference, but is used by others too
         peer.set_threads(case.threads)
-    runs, wrong = harness.prepare(problem, case.mode, case.threads, [case.peer])
-    assert not wrong, wrong[0]
-    prepared = runs[case.peer.name]
+    checked = harness.prepare(problem, case.mode, case.threads, [case.peer])
+    assert not checked.wrong, checked.wrong[0]
+    prepared = checked.runs[case.peer.name]
     benchmark.group = f"{case.mode} {case.cell} {case.shape.name} {case.shape.dims}, threads {case.threads}"
     benchmark.extra_info.update(peer=case.peer.version, flops=problem.flops(case.mode))
     if prepared.before is None:

@@ -1,61 +1,33 @@
-"""The rows of a report and the Markdown made of them."""
+"""The Markdown of a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from math import exp, log
+from collections.abc import Iterator, Sequence
 
-from .harness import Timing
+from .harness import LIMIT
+from .results import Merged, Row
 from .roof import Roof, size_name
-from .shapes import Mode, Shape
-from .targets import DENSE, Target
-
-OURS = "pyrnn"
+from .shapes import Mode
+from .targets import Target, from_rows, geometric_mean
 
 
-@dataclass(frozen=True)
-class Row:
-    """One cell in one shape: the timings by peer, the operations, the least time that the machine allows."""
-
-    mode: Mode
-    cell: str
-    shape: Shape
-    threads: int
-    timings: dict[str, Timing]
-    flops: float
-    roof: float | None = None
-
-    @property
-    def best(self) -> float:
-        return self.timings[OURS].best
-
-    @property
-    def of_roof(self) -> float | None:
-        return None if self.roof is None else self.roof / self.best
-
-    @property
-    def ratios(self) -> dict[str, float]:
-        """How many times the best of each peer is longer than ours."""
-        peers = (name for name in self.timings if name not in (OURS, DENSE))
-        return {name: self.timings[name].best / self.best for name in peers}
-
-
-def markdown(
-    head: Sequence[str],
-    config: str,
-    roofs: dict[int, Roof],
-    rows: Sequence[Row],
-    targets: Sequence[Target],
-    notes: Sequence[str],
-    plots: Sequence[str],
-) -> str:
+def markdown(merged: Merged, plots: Sequence[str], extra: Sequence[str] = ()) -> str:
     """The whole report."""
-    parts = ["# Benchmarks", "\n".join(f"- {line}" for line in head), f"```\n{config}\n```", _LEGEND]
+    rows, config = merged.rows, merged.runs[-1].config
+    parts = ["# Benchmarks", "\n".join(f"- {line}" for line in merged.lines("head"))]
+    parts += [f"```\n{config}\n```", _LEGEND]
+    if len(merged.runs) > 1:
+        parts.append(
+            f"Every figure is the median of {len(merged.runs)} runs' own; a ratio that of their ratios."
+        )
+    notes = [*merged.lines("notes"), *extra]
     parts += [f"- {note}" for note in notes]
+    parts += [f"- **left out, result not equal**: {line}" for line in merged.lines("wrong")]
     parts += [f"![{name}]({name})" for name in plots]
+    targets = all_targets(merged)
     if targets:
         parts += ["## Targets", _targets(targets)]
+    parts += _if_any("## Rows in which a peer is faster", _slower(rows))
     for mode, title in _TITLES.items():
         for threads in sorted({row.threads for row in rows}):
             chosen = [row for row in rows if (row.mode, row.threads) == (mode, threads)]
@@ -63,9 +35,15 @@ def markdown(
                 parts += [f"## {title}, {_count(threads)}", _results(chosen)]
     parts += _if_any("## One thread and more", _scaling(rows))
     parts += _if_any("## Ragged batches", _ragged(rows))
-    if roofs:
-        parts += ["## The roofs of this machine", _roofs(roofs)]
+    if merged.roofs:
+        parts += ["## The roofs of this machine", _roofs(merged.roofs)]
+    slow = merged.lines("slow")
+    parts += _if_any(f"## Left out: a call takes more than {LIMIT:.0f} s", "\n".join(f"- {s}" for s in slow))
     return "\n\n".join(parts) + "\n"
+
+
+def all_targets(merged: Merged) -> list[Target]:
+    return [*from_rows(merged.rows), *merged.targets]
 
 
 _TITLES: dict[Mode, str] = {
@@ -77,62 +55,68 @@ _TITLES: dict[Mode, str] = {
 _LEGEND = """\
 float32. All columns of a row come from the same run, the programs taking turns, on the same weights, after
 their results were found equal to the float64 reference. Time: best and median. GFLOP/s: the matrix products
-alone. Roof: the time that the products would take at this machine's measured multiply-add rate, and the
-weights at the bandwidth of the memory that holds them, as a share of the best time. Last columns: best time
-of the other divided by ours. In a training step ours includes packing the weights, which have changed since
-the step before. Shapes are (T,B,I,H), those of single steps (I,H)."""
+alone. Roof: the time that the products would take at the multiply-add rate, and the weights at the bandwidth
+of the memory that holds them, as a share of the best time; both rates are measured in turns with the programs
+of the row, since the clock of a machine may change. Last columns: best time of the other divided by ours.
+`reference` is pyrnn's reference in NumPy, `numpy` what a user of NumPy would write. In a training step ours
+includes packing the weights, which have changed since the step before. Shapes are (T,B,I,H), those of single
+steps (I,H)."""
 
 
 def _results(rows: Sequence[Row]) -> str:
     peers = list(dict.fromkeys(name for row in rows for name in row.ratios))
-    roofed = any(row.roof is not None for row in rows)
+    roofed = any(row.of_roof is not None for row in rows)
     head = ["", "µs", "median µs", "GFLOP/s", *(["% of roof"] if roofed else []), *(f"× {p}" for p in peers)]
     lines = []
     for row in rows:
-        cells = [f"{row.cell} {row.shape.name} {row.shape.dims}", _micro(row.best)]
-        cells += [_micro(row.timings[OURS].median), f"{row.flops / row.best / 1e9:.1f}"]
+        cells = [f"{row.cell} {row.shape.name} {row.shape.dims}", micro(row.best)]
+        cells += [micro(row.median), f"{row.flops / row.best / 1e9:.1f}"]
         cells += ["–" if row.of_roof is None else f"{100 * row.of_roof:.0f}"] if roofed else []
-        cells += [_times(row.ratios.get(peer)) for peer in peers]
+        cells += [times(row.ratios.get(peer)) for peer in peers]
         lines.append([*cells, _fastest(row)])
     means = [geometric_mean(row.ratios[p] for row in rows if p in row.ratios) for p in peers]
-    mean_of_fastest = geometric_mean(min(row.ratios.values()) for row in rows if row.ratios)
-    last = ["**geometric mean**", "", "", "", *([""] if roofed else []), *(_times(m) for m in means)]
-    return _table([*head, "× fastest of them"], [*lines, [*last, _times(mean_of_fastest)]])
+    mean_of_fastest = geometric_mean(row.fastest[1] for row in rows if row.fastest)
+    last = ["**geometric mean**", "", "", "", *([""] if roofed else []), *(times(m) for m in means)]
+    return table([*head, "× fastest of them"], [*lines, [*last, times(mean_of_fastest)]])
 
 
 def _fastest(row: Row) -> str:
-    if not row.ratios:
-        return "–"
-    name = min(row.ratios, key=row.ratios.__getitem__)
-    return f"{_times(row.ratios[name])} {name}"
+    return f"{times(row.fastest[1])} {row.fastest[0]}" if row.fastest else "–"
+
+
+def _slower(rows: Sequence[Row]) -> str:
+    below = sorted((row.fastest[1], str(row), row) for row in rows if row.fastest and row.fastest[1] < 1)
+    lines = [[name, str(row.threads), micro(row.best), _fastest(row)] for _, name, row in below]
+    return table(["", "threads", "µs", "× fastest of them"], lines) if lines else ""
 
 
 def _scaling(rows: Sequence[Row]) -> str:
-    """Rows measured with one thread and with more."""
-    by_key = {(row.mode, row.cell, row.shape.name, row.threads): row for row in rows}
-    more = sorted({row.threads for row in rows if row.threads > 1})
-    lines = []
-    for row in rows:
-        others = [by_key.get((row.mode, row.cell, row.shape.name, n)) for n in more]
-        if row.threads == 1 and row.mode != "step" and any(others):
-            name = f"{row.mode} {row.cell} {row.shape.name} {row.shape.dims}"
-            lines.append(
-                [name, _micro(row.best), *(_times(row.best / o.best if o else None) for o in others)]
-            )
-    return _table(["", "1 thread, µs", *(f"{n} threads, × faster" for n in more)], lines) if lines else ""
+    """Rows of more than one thread beside one thread in the same race."""
+    lines = [
+        [f"{row} {row.shape.name}", str(row.threads), micro(row.best * row.over_one), times(row.over_one)]
+        for row in rows
+        if row.over_one is not None
+    ]
+    return table(["", "threads", "one thread, µs", "× faster"], lines) if lines else ""
 
 
 def _ragged(rows: Sequence[Row]) -> str:
-    """Time per valid step of a ragged batch beside the dense batch of the same shape."""
+    """A ragged batch beside its twin, which has as many steps and the rows that are active on average."""
     lines = []
     for row in rows:
-        if DENSE in row.timings:
-            shape = row.shape
-            ragged, dense = row.best / shape.valid_steps, row.timings[DENSE].best / (shape.T * shape.B)
-            name = f"{row.mode} {row.cell} {shape.dims}, {_count(row.threads)}"
-            lines.append([name, f"{1e9 * ragged:.0f}", f"{1e9 * dense:.0f}", f"{ragged / dense:.2f}"])
-    head = ["", "ragged, ns per valid step", "dense, ns per step", "ragged / dense"]
-    return _table(head, lines) if lines else ""
+        if row.over_dense is not None:
+            dense = row.best / row.shape.valid_steps / row.over_dense
+            name = f"{row}, {_count(row.threads)}"
+            per_step = [f"{1e9 * row.best / row.shape.valid_steps:.0f}", f"{1e9 * dense:.0f}"]
+            lines.append([name, *per_step, row.shape.twin.dims, f"{row.over_dense:.2f}"])
+    head = [
+        "",
+        "ragged, ns per valid step",
+        "dense, ns per step",
+        "dense batch of the same work",
+        "ragged / dense",
+    ]
+    return table(head, lines) if lines else ""
 
 
 def _roofs(roofs: dict[int, Roof]) -> str:
@@ -146,20 +130,15 @@ def _roofs(roofs: dict[int, Roof]) -> str:
         lines.append(
             [f"read {size_name(size)} per core, GB/s", *(f"{x / 1e9:.0f}" if x else "–" for x in rates)]
         )
-    return _table(["", *(_count(n) for n in roofs)], lines)
+    return table(["", *(_count(n) for n in roofs)], lines)
 
 
 def _targets(targets: Sequence[Target]) -> str:
     lines = [[t.bullet, t.what, t.asked, t.reached_text, "yes" if t.met else "**no**"] for t in targets]
-    return _table(["", "", "asked", "reached", "met"], lines)
+    return table(["", "", "asked", "reached", "met"], lines)
 
 
-def geometric_mean(values: Iterable[float]) -> float | None:
-    logs = [log(v) for v in values]
-    return exp(sum(logs) / len(logs)) if logs else None
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     marks = [
         ":--" if i == 0 or not _numeric(column) else "--:"
         for i, column in enumerate(zip(*lines, strict=True))
@@ -177,12 +156,12 @@ def _if_any(title: str, body: str) -> Iterator[str]:
         yield body
 
 
-def _micro(seconds: float) -> str:
+def micro(seconds: float) -> str:
     value = 1e6 * seconds
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _times(ratio: float | None) -> str:
+def times(ratio: float | None) -> str:
     return "–" if ratio is None else f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
 
 

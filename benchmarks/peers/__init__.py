@@ -6,14 +6,26 @@ from collections.abc import Collection
 from functools import cache
 
 from .base import Peer, Run
+from .jax_scan import Jax
+from .numpy_plain import NumPy
 from .numpy_reference import NumpyReference
 from .onnx_runtime import OnnxRuntime, OnnxRuntimeBound
+from .openvino_native import OpenVino
 from .ours import Pyrnn
 from .pytorch import PyTorch
 
 __all__ = ["Peer", "Run", "available", "known"]
 
-_CLASSES: list[type[Peer]] = [Pyrnn, NumpyReference, PyTorch, OnnxRuntime, OnnxRuntimeBound]
+_CLASSES: list[type[Peer]] = [
+    Pyrnn,
+    NumpyReference,
+    NumPy,
+    PyTorch,
+    OnnxRuntime,
+    OnnxRuntimeBound,
+    OpenVino,
+    Jax,
+]
 
 
 def known() -> list[str]:

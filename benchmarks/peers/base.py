@@ -20,13 +20,14 @@ class Run:
     """A problem made ready by a peer: `call` is what is timed.
 
     `result` computes what is compared with the truth: "y", "h", "c" and, for training, "dx" and the gradients
-    under the names of the parameters; whatever of these the peer yields. `before`, where there is one, is run
-    before each call outside the timed part.
+    under the names of the parameters; whatever of these the peer yields. Outside the timed part, `before` is
+    run before each call, `enter` before each turn of calls, where there is one.
     """
 
     call: Callable[[], Any]
     result: Callable[[], Arrays]
     before: Callable[[], Any] | None = None
+    enter: Callable[[], Any] | None = None
 
 
 class Peer:
@@ -35,6 +36,7 @@ class Peer:
     name: ClassVar[str]
     modes: ClassVar[tuple[Mode, ...]] = ("inference", "training", "step")
     version: str
+    bounded = True  # set_threads can do what it says
 
     def __init__(self) -> None:
         """Import the package; an ImportError means that the peer is absent. Set `version`."""

@@ -1,4 +1,4 @@
-"""The NumPy reference in float32: what a careful NumPy program costs."""
+"""The NumPy reference in float32: the formulas as they are read, and all that they are needed for."""
 
 from __future__ import annotations
 
@@ -10,27 +10,14 @@ import numpy as np
 from pyrnn import reference
 
 from ..problem import Array, Problem, named_state
-from .base import Arrays, Peer, Run, step_run
+from .base import Arrays, Run, step_run
+from .numpy_plain import NumPyThreads
 
 _NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
-class NumpyReference(Peer):
+class NumpyReference(NumPyThreads):
     name = "reference"
-
-    def __init__(self) -> None:
-        self.version = f"numpy {np.__version__}"
-        self._pools: Any = None
-        try:
-            from threadpoolctl import ThreadpoolController
-        except ImportError:
-            self.version += " (BLAS threads left alone: threadpoolctl is not installed)"
-        else:
-            self._pools = ThreadpoolController()
-
-    def set_threads(self, n: int) -> None:
-        if self._pools is not None:
-            self._pools.limit(limits=n, user_api="blas")
 
     def inference(self, problem: Problem) -> Run:
         def result() -> Arrays:

@@ -1,4 +1,4 @@
-"""PyTorch: nn.LSTM, nn.GRU, nn.RNN under no_grad and with autograd, and the cells for single steps."""
+"""PyTorch: nn.LSTM, nn.GRU, nn.RNN in inference mode and with autograd, and the cells for single steps."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class PyTorch(Peer):
 
     def inference(self, problem: Problem) -> Run:
         forward = self._forward(problem, self._layer(problem), self.torch.tensor(problem.x))
-        no_grad = self.torch.no_grad
+        inference_mode = self.torch.inference_mode
 
         def call() -> Any:
-            with no_grad():
+            with inference_mode():
                 return forward()
 
         return Run(call, lambda: _outputs(*call()))
@@ -95,7 +95,7 @@ class PyTorch(Peer):
 
             def step(x_t: Any) -> Any:
                 nonlocal state
-                with torch.no_grad():
+                with torch.inference_mode():
                     state = cell(x_t, state)
                 return state[0] if name == "LSTM" else state
 

@@ -1,0 +1,77 @@
+"""A report from its first measurement to the tables: runs are kept, gone on with, and put together."""
+
+from pathlib import Path
+
+import pytest
+
+from . import harness, readme, report, tables
+from .harness import Timing
+from .peers import Run
+from .results import ONE, OURS, Key, Measured, Merged, Results, Row
+from .targets import Target
+
+KEY = Key("inference", "lstm", "smoke-one", 2)
+
+
+def measured(ours: float, other: float) -> Measured:
+    times = {OURS: ours, ONE: 2 * ours, "other": other}
+    return Measured({name: Timing(t, t, 1) for name, t in times.items()}, roof=ours / 2, fma=1e9)
+
+
+def test_figures_are_medians_of_each_runs_own() -> None:
+    row = Row(KEY, [measured(1.0, 4.0), measured(10.0, 20.0), measured(2.0, 6.0)])
+    assert row.best == 2.0 and row.ratios == {"other": 3.0} and row.fastest == ("other", 3.0)
+    assert row.over_one == 2.0 and row.of_roof == 0.5
+
+
+def test_results_survive_their_file(tmp_path: Path) -> None:
+    target = Target("Fast", "a figure", "≥", 1.0, "times", {"lstm": 2.0})
+    results = Results(["CPU: any"], "config", {}, {KEY: measured(1.0, 2.0)}, {"a": [target]}, ["w"], ["s"])
+    results.save(tmp_path / "run-1.json")
+    assert Results.load(tmp_path / "run-1.json") == results
+
+
+def test_a_target_names_what_misses_it() -> None:
+    reached = {f"row {n}": n / 4 for n in range(1, 9)}
+    target = Target("Fast", "rows", "≥", 1.0, "times", reached)
+    assert not target.met
+    assert target.reached_text == "3 of 8 rows miss it; worst: row 1 0.25, row 2 0.5, row 3 0.75"
+
+
+def test_slow_calls_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "_ONCE", 0.0)
+    calls: list[int] = []
+    slow = Run(lambda: calls.append(sum(range(100_000))), dict)
+    assert harness.race({"slow": slow}, budget=1e-6)["slow"].samples == len(calls) == 1
+
+
+def test_runs_are_resumed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out, page = tmp_path / "data", tmp_path / "out", tmp_path / "page.md"
+    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    common = ["--cells", "lstm", "--peers", "numpy", "--threads", "1", "--budget", "0.01", "--no-targets"]
+    common += ["--data", str(data), "--out", str(out), "--quick"]
+    assert report.main([*common, "--shapes", "step-1x40", "--repeat", "2"]) == 0
+    first = (data / "run-1.json").read_text()
+    again = ["--shapes", "step-1x40", "smoke-one", "--resume", "--readme", str(page)]
+    assert report.main([*common, *again]) == 0
+    kept = [Results.load(data / f"run-{n}.json") for n in (1, 2)]
+    assert [len(run.rows) for run in kept] == [3, 1]
+    assert first != (data / "run-1.json").read_text()
+    assert "3/3" not in capsys.readouterr().err  # the step was there already
+    text = (out / "report.md").read_text()
+    assert "median of 2 runs" in text and "lstm smoke-one" in text
+    table = page.read_text()
+    assert table.startswith("before") and table.endswith("after\n") and "old" not in table
+    assert "| (1, 40) | LSTM one step |" in table
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n")
+    with pytest.raises(ValueError, match="has no lines"):
+        readme.rewrite(page, Merged([Results()]))
+    assert page.read_text() == "nothing\n"
+
+
+def test_a_report_of_nothing() -> None:
+    assert tables.markdown(Merged([Results()]), []).startswith("# Benchmarks")
