@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #endif
 
+#include "denormals.h"
 #include "kernels.h"
 
 enum { MAGIC = 0x6e72 }; /* begins every pack */
@@ -41,6 +42,15 @@ typedef struct {
 
 typedef void team_function(team me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job);
 
+/* A thread's part, from its first number to its last. */
+static void compute(team_function *work, team me, const pyrnn_kernels *kernels, int cell,
+                    const pyrnn_job *job)
+{
+    fp_state before = denormals_off();
+    work(me, kernels, cell, job);
+    fp_restore(before);
+}
+
 /* Runs `work` in as many threads as the job has. */
 static void run(team_function *work, const pyrnn_kernels *kernels, int cell, pyrnn_job *job)
 {
@@ -51,7 +61,7 @@ static void run(team_function *work, const pyrnn_kernels *kernels, int cell, pyr
         {
             team me = {omp_get_thread_num(), omp_get_num_threads()};
             if (me.size == job->threads || !job->by_units)
-                work(me, kernels, cell, job);
+                compute(work, me, kernels, cell, job);
             else if (me.number == 0) /* threads that share units wait for each other: all must be there */
                 too_few = 1;
         }
@@ -61,7 +71,7 @@ static void run(team_function *work, const pyrnn_kernels *kernels, int cell, pyr
         job->by_units = 0;
     }
 #endif
-    work((team){0, 1}, kernels, cell, job);
+    compute(work, (team){0, 1}, kernels, cell, job);
 }
 
 /* ---- Judging ---- */
@@ -172,6 +182,15 @@ static pyrnn_status read_header(const void *packed, int use, header *head)
         judge_layer(&head->layer))
         return PYRNN_BAD_PACKED;
     return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa)
+{
+    header head;
+    pyrnn_status status = read_header(packed, use, &head);
+    if (!status)
+        *layer = head.layer, *isa = head.isa;
+    return status;
 }
 
 static pyrnn_status judge_sequence(const pyrnn_sequence *seq, const pyrnn_layer *layer)
