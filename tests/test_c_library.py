@@ -81,6 +81,19 @@ def test_through_pkg_config(prefix, tmp_path, linking):
         check(run(tmp_path / program, **libraries))
 
 
+def test_the_example_of_the_documentation(prefix, tmp_path):
+    (code,) = re.findall(
+        r"^```c\n(.*?)^```$", (ROOT / "docs" / "embedding.md").read_text("utf-8"), re.M | re.S
+    )
+    source, lib = tmp_path / "example.c", prefix / "lib"
+    source.write_text(code)
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{prefix / 'include' / 'pyrnn'}", f"-L{lib}"]
+    run(
+        os.environ.get("CC", "cc"), *flags, source, "-lpyrnn", f"-Wl,-rpath,{lib}", "-o", tmp_path / "example"
+    )
+    assert 0 < float(run(tmp_path / "example")) < 1
+
+
 def test_the_header_serves_cpp(prefix, tmp_path):
     """The public header is C++ too."""
     source = tmp_path / "use.cpp"
