@@ -52,8 +52,8 @@ class _Cell(Recurrent):
         state : ndarray, shape (B, H) or (H,), optional
             State before the step, zeros by default. For the LSTM, a tuple (h, c).
         out : ndarray, shape (B, H) or (H,), optional
-            Where the state after the step goes: C-contiguous, writeable, of the layer's dtype; for the LSTM, a
-            tuple of two. It may be `state` itself.
+            Where the state after the step goes: C-contiguous, writeable, of the layer's dtype; for the LSTM,
+            a tuple of two. It may be `state` itself.
 
         Returns
         -------
