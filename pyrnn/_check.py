@@ -144,7 +144,7 @@ def out(value: object, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) 
     """
     if type(value) is not np.ndarray:
         raise TypeError(f"{name} must be an ndarray, got {type(value).__name__}")
-    if value.dtype != dtype or not value.dtype.isnative:
+    if value.dtype.num != dtype.num or not value.dtype.isnative:
         raise TypeError(f"{name} must have dtype {dtype}, got {value.dtype}")
     if value.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {value.shape}")

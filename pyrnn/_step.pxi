@@ -132,8 +132,8 @@ cdef class Stream:
 cdef class Step:
     """One layer, one step a call, the state passed in and out: what a cell calls.
 
-    Takes plain arrays alone (x (B, I), and one (B, H) array a state and an out) and returns None for anything else, and while
-    another thread is in it: the caller then goes the long way.
+    Takes plain arrays alone (x (B, I), and for state and out a (B, H) array, or a tuple of as many as there are states) and
+    returns None for anything else, and while another thread is in it: the caller then goes the long way.
     """
     cdef Layer layer
     cdef object packed, threads, held
@@ -212,13 +212,22 @@ cdef class Step:
         return h, c
 
     def take(self, x, state, out):
+        if self.busy:
+            return None
+        self.busy = True
+        try:
+            return self.taken(x, state, out)
+        finally:
+            self.busy = False
+
+    cdef object taken(self, x, state, out):
         cdef void *before[2]
         cdef void *after[2]
         cdef const void *given
         cdef void *y
         cdef cnp.npy_intp batch
         cdef int status
-        if self.busy or not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != 2:
+        if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != 2:
             return None
         batch = cnp.PyArray_DIM(x, 0)
         if not plain(x, self.typenum, batch, self.inputs) or not self.read(state, batch, before):
@@ -230,10 +239,8 @@ cdef class Step:
             return None
         given, y = data(x), NULL if self.layer.step != NULL else after[0]
         if self.is_long:
-            self.busy = True
             with nogil:
                 status = advance(&self.layer, given, <const void **>before, after, y)
-            self.busy = False
         else:
             status = advance(&self.layer, given, <const void **>before, after, y)
         check(status)
