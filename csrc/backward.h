@@ -140,38 +140,48 @@ enum { COLLECT = -1 };
 
 INLINE void backward_phase(const cell *c, back_function *back, int phase, const pyrnn_job *job,
                            const real *packed, const packed_layout *lay, const backward_space *space,
-                           share panels, backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step)
+                           share panels, backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step, int turn)
 {
     const int last = phase == c->phases - 1, through = last || phase == COLLECT ? 0 : phase + 1;
-    const int at_once = panels_at_once(1), first = c->phase[through].first * L;
+    const int first = c->phase[through].first * L;
     const span k = {panels_of(job->H), c->phase[through].count * L, panel_step};
-    row_split split = split_rows(n, tile_rows(at_once));
+    const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel */
+    const pass walk = pass_of(panels, 1, n, turn);
+    const int far = far_away(job, (panels.to - panels.from) * column);
+    const row_split split = split_rows(n, tile_rows(walk.at_once));
     int any = !last;
     for (ptrdiff_t r = 0; r < n && !any; r++)
         any = rows[r].carry == CARRY_BOTH;
-    for (ptrdiff_t panel = panels.from, m; panel < panels.to; panel += m) {
-        const real *w = packed + lay->r[through] + panel * L * k.runs * k.length;
-        m = min_of(at_once, panels.to - panel);
+    for (ptrdiff_t i = 0; i < walk.bites; i++) {
+        const bite b = pass_bite(&walk, i);
+        const real *w = packed + lay->r[through] + b.panel * column, *next = NULL;
+        if (far && i + 1 < walk.bites)
+            next = packed + lay->r[through] + pass_bite(&walk, i + 1).panel * column;
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *from[MAX_ROWS];
             V acc[MAX_ROWS * MAX_VECS];
+            const target out = {(real *)acc, b.panels * L, {0, L, 2 * L, 3 * L}};
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++) { /* a row that carries nothing multiplies anything */
                 const backward_row *row = rows + r0 + r;
                 from[r] = (!last ? row->da : row->carry == CARRY_BOTH ? row->after : space->da) + first;
             }
-            if (any)
-                product(height, (int)m, acc, NULL, from, k, w);
-            else
+            if (!any)
                 memset(acc, 0, sizeof(acc));
-            for (ptrdiff_t i = 0; i < m; i++)
+            else if (n == 1)
+                product_of_row(b.groups, b.panels, acc, NULL, from[0], k, w, b.panels * column);
+            else
+                product(height, b.panels, &out, NULL, from, k, w,
+                        ahead_of(next, tile, k.runs * k.length, b.panels));
+            for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++) {
-                    real *ds = rows[r0 + r].ds + (panel + i) * L;
+                    V sum = acc[r * b.panels + p];
+                    real *ds = rows[r0 + r].ds + (b.panel + p) * L;
                     if (phase == COLLECT)
-                        vstorea(ds, vloada(ds) + acc[r * m + i]);
+                        vstorea(ds, vloada(ds) + sum);
                     else
-                        backward_point(c, back, phase, job, rows + r0 + r, (panel + i) * L, panel_step,
-                                       acc[r * m + i]);
+                        backward_point(c, back, phase, job, rows + r0 + r, (b.panel + p) * L, panel_step,
+                                       sum);
                 }
         }
     }
@@ -245,12 +255,13 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                 backward_list(c, job, &space, rows + r, s, index);
         }
         for (int phase = c->phases - 1; phase >= 0; phase--) {
-            backward_phase(c, back, phase, job, packed, &lay, &space, mine.panels, rows, active, panel_step);
+            backward_phase(c, back, phase, job, packed, &lay, &space, mine.panels, rows, active, panel_step,
+                           s & 1);
             wait_for_all(job);
         }
     }
     if (b->s1 > b->s0) {
-        backward_phase(c, back, COLLECT, job, packed, &lay, &space, mine.panels, rows, active, panel_step);
+        backward_phase(c, back, COLLECT, job, packed, &lay, &space, mine.panels, rows, active, panel_step, 0);
         backward_cut(c, job, mine.panels, rows, active, b->s0);
         wait_for_all(job);
     }

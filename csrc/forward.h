@@ -58,23 +58,30 @@ INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zer
 NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, share panels,
                              const real *const *x, ptrdiff_t n, real *ax)
 {
-    packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
-    ptrdiff_t width = c->gates * L, m;
-    for (ptrdiff_t panel = panels.from; panel < panels.to; panel += m) {
-        const real *w = packed + lay.w + panel * job->I * width, *bias = packed + lay.bias_x + panel * width;
-        m = min_of(panels_at_once(c->gates), panels.to - panel);
-        int vecs = (int)m * c->gates;
-        row_split split = split_rows(n, tile_rows(vecs));
-        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
-            V out[MAX_ROWS * MAX_VECS];
-            int rows = split_size(&split, tile);
-            product(rows, vecs, out, (const V *)bias, x + r0, (span){1, job->I, 0}, w);
-            for (ptrdiff_t i = 0; i < m; i++)
-                for (int r = 0; r < rows; r++)
-                    for (int g = 0; g < c->gates; g++)
-                        vstorea(ax + ((panel + i) * n + r0 + r) * width + g * L,
-                                out[r * vecs + i * c->gates + g]);
-        }
+    const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
+    const ptrdiff_t I = job->I, width = c->gates * L;
+    const span k = {1, I, 0};
+    const pass walk = pass_of(panels, c->gates, n, 0);
+    const int far = far_away(job, (panels.to - panels.from) * I * width);
+    const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
+    target out = {.row = width};
+    for (int v = 0; v < walk.at_once * c->gates; v++)
+        out.vec[v] = v / c->gates * n * width + v % c->gates * L;
+    for (ptrdiff_t i = 0; i < walk.bites; i++) {
+        const bite b = pass_bite(&walk, i);
+        const real *w = packed + lay.w + b.panel * I * width;
+        const V *bias = (const V *)(packed + lay.bias_x + b.panel * width);
+        int vecs = b.panels * c->gates;
+        out.at = ax + b.panel * n * width;
+        if (n == 1)
+            product_of_row(b.groups, vecs, (V *)out.at, bias, x[0], k, w, vecs * L * I);
+        else
+            for (ptrdiff_t tile = 0, r = 0; tile < split.tiles; tile++) {
+                int rows = split_size(&split, tile);
+                product(rows, vecs, &out, bias, x + r, k, w,
+                        ahead_of(far ? w + I * vecs * L : NULL, tile, I, vecs));
+                r += rows, out.at += rows * width;
+            }
     }
 }
 
@@ -106,27 +113,37 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
 INLINE void forward_phase(const cell *c, point_function *point, int phase, const pyrnn_job *job,
                           const real *packed, const packed_layout *lay, share panels, const forward_row *rows,
-                          ptrdiff_t n, const real *ax, ptrdiff_t ax_panel)
+                          ptrdiff_t n, const real *ax, ptrdiff_t ax_panel, int back)
 {
-    const int count = c->phase[phase].count, at_once = panels_at_once(count);
-    ptrdiff_t H = job->H, width = count * L, m;
-    row_split split = split_rows(n, tile_rows(at_once * count));
-    for (ptrdiff_t panel = panels.from; panel < panels.to; panel += m) {
-        const real *w = packed + lay->r[phase] + panel * H * width;
-        const real *bias = packed + lay->bias_h[phase] + panel * width;
-        m = min_of(at_once, panels.to - panel);
+    const int count = c->phase[phase].count, width = count * L;
+    const ptrdiff_t H = job->H;
+    const span k = {1, H, 0};
+    const pass walk = pass_of(panels, count, n, back);
+    const int far = far_away(job, (panels.to - panels.from) * H * width);
+    const row_split split = split_rows(n, tile_rows(walk.at_once * count));
+    for (ptrdiff_t i = 0; i < walk.bites; i++) {
+        const bite b = pass_bite(&walk, i);
+        const real *w = packed + lay->r[phase] + b.panel * H * width, *next = NULL;
+        const V *bias = (const V *)(packed + lay->bias_h[phase] + b.panel * width);
+        int vecs = b.panels * count;
+        if (far && i + 1 < walk.bites)
+            next = packed + lay->r[phase] + pass_bite(&walk, i + 1).panel * H * width;
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *a[MAX_ROWS];
             V ah[MAX_ROWS * MAX_VECS];
+            const target out = {(real *)ah, vecs * L, {0, L, 2 * L, 3 * L}};
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++)
                 a[r] = phase == 0 ? rows[r0 + r].prev[0] : rows[r0 + r].saved + c->phase[phase].source * H;
-            product(height, (int)m * count, ah, (const V *)bias, a, (span){1, H, 0}, w);
-            for (ptrdiff_t i = 0; i < m; i++)
+            if (n == 1)
+                product_of_row(b.groups, vecs, ah, bias, a[0], k, w, vecs * L * H);
+            else
+                product(height, vecs, &out, bias, a, k, w, ahead_of(next, tile, H, vecs));
+            for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++)
-                    forward_point(c, point, phase, job, rows + r0 + r, (panel + i) * L,
-                                  ax + (panel + i) * ax_panel + (r0 + r) * c->gates * L,
-                                  ah + (r * m + i) * count);
+                    forward_point(c, point, phase, job, rows + r0 + r, (b.panel + p) * L,
+                                  ax + (b.panel + p) * ax_panel + (r0 + r) * c->gates * L,
+                                  ah + r * vecs + p * count);
         }
     }
     wait_for_all(job);
@@ -191,10 +208,11 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             n = still_active(rows, n, s);
             for (ptrdiff_t r = 0; r < n; r++)
                 forward_advance(c, job, zero, rows + r, s);
-            forward_phase(c, point, 0, job, packed, &lay, mine->panels, rows, n, ax, pairs * c->gates * L);
+            forward_phase(c, point, 0, job, packed, &lay, mine->panels, rows, n, ax, pairs * c->gates * L,
+                          s & 1);
             if (c->phases > 1)
-                forward_phase(c, point, 1, job, packed, &lay, mine->panels, rows, n, ax,
-                              pairs * c->gates * L);
+                forward_phase(c, point, 1, job, packed, &lay, mine->panels, rows, n, ax, pairs * c->gates * L,
+                              s & 1);
             ax += n * c->gates * L;
         }
     }

@@ -7,70 +7,68 @@
  * anywhere. Every element adds its products in one fixed order, whatever the tile it falls into: that is what
  * makes a row's result independent of the batch around it. */
 
-/* Rows of a tile of `vecs` vectors: as many accumulators as registers allow beside the vectors of w and one
- * broadcast element. Measured with gcc 12: one row more spills, and a spilled accumulator halves the speed.
- */
-#if PYRNN_BYTES == 64 || defined __aarch64__ /* 32 registers */
-INLINE int tile_rows(int vecs) { return vecs == 4 ? 6 : 8; }
-#else /* 16 */
-INLINE int tile_rows(int vecs) { return vecs == 4 ? 2 : vecs == 3 ? 3 : 4; }
-#endif
-enum { MAX_ROWS = 8, MAX_VECS = 4 };
-
-/* Panels of L units that a product over `gates` gates takes at once, so that a tile is about four vectors
- * wide. */
-INLINE int panels_at_once(int gates) { return gates == 1 ? 4 : gates == 2 ? 2 : 1; }
-
-/* Rows are split into tiles that differ by at most one row: {6, 2} would run its second tile at a third of
- * the speed. */
-typedef struct {
-    ptrdiff_t tiles, rows, more;
-} row_split;
-
-INLINE row_split split_rows(ptrdiff_t n, int max)
-{
-    ptrdiff_t tiles = (n + max - 1) / max;
-    return (row_split){tiles, tiles ? n / tiles : 0, tiles ? n % tiles : 0};
-}
-
-INLINE int split_size(const row_split *split, ptrdiff_t tile)
-{
-    return (int)(split->rows + (tile < split->more));
-}
-
 /* The k of a product: `runs` pieces of `length` elements, run_step apart in a row and contiguous in w. */
 typedef struct {
     ptrdiff_t runs, length, run_step;
 } span;
 
-/* Every sum over k is that of its first half plus that of its second: a single row has both under way at once,
- * and so enough independent chains for the latency of a multiply-add. */
-typedef struct {
-    span first, second;
-    ptrdiff_t a, w; /* where the second half begins, in a row and in vectors' rows of w */
-} halves;
+/* A sum runs over about PIECE k and is then added to the sum of those before: the error of a long sum grows with
+ * the length of its parts. Pieces follow from k alone, so a tile and a single row have the same. */
+enum { PIECE = 256 };
 
-INLINE halves halve(const span *k)
+/* Runs, or elements where there is one run, of a piece. */
+INLINE ptrdiff_t piece_of(const span *k) { return k->runs > 1 ? max_of(PIECE / k->length, 1) : PIECE; }
+
+/* Takes the next piece of k. */
+INLINE span take_piece(span *k)
 {
-    span first = *k, second = *k;
-    ptrdiff_t *n = k->runs > 1 ? &first.runs : &first.length;
-    *n /= 2;
-    *(k->runs > 1 ? &second.runs : &second.length) -= *n;
-    return (halves){first, second, *n * (k->runs > 1 ? k->run_step : 1), first.runs * first.length};
+    span part = *k;
+    ptrdiff_t *all = k->runs > 1 ? &k->runs : &k->length;
+    ptrdiff_t n = min_of(*all, piece_of(k));
+    *(k->runs > 1 ? &part.runs : &part.length) = n;
+    *all -= n;
+    return part;
 }
 
-/* acc[r][v] += sum_k a[r][k] * w[k][v]; rows and vecs are constants. */
-INLINE void accumulate(int rows, int vecs, V (*acc)[MAX_VECS], const real *const *a, ptrdiff_t skip, span k,
-                       const real *w)
+/* Where a product goes: vector v of row r to at + r*row + vec[v]. */
+typedef struct {
+    real *at;
+    ptrdiff_t row, vec[MAX_VECS];
+} target;
+
+static const V nothing[MAX_SUMS]; /* zeros */
+
+/* Where a product asks for memory on its way, a line for each k, so that it is in the level-2 cache when its turn
+ * comes. NULL: nowhere. */
+enum { LINE = 64 };
+
+/* What the tile of this number asks for of `next`, the w of the next product: `vecs` vectors for each k. */
+INLINE const char *ahead_of(const real *next, ptrdiff_t tile, ptrdiff_t k, ptrdiff_t vecs)
 {
+    ptrdiff_t skip = tile * k * LINE;
+    return next && skip < k * vecs * PYRNN_BYTES ? (const char *)next + skip : NULL;
+}
+
+/* A piece of a product: out[r][v] = before[v] + sum. rows, vecs and `far`, whether there is an `ahead`, are
+ * constants. */
+INLINE void product_tile(int rows, int vecs, int far, const target *out, const target *before,
+                         const real *const *a, span k, const real *w, const char *ahead)
+{
+    V acc[MAX_ROWS][MAX_VECS];
     const real *row[MAX_ROWS];
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        row[r] = a[r] + skip;
+    for (int r = 0; r < rows; r++) {
+        row[r] = a[r];
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            acc[r][v] = vset(0);
+    }
     for (ptrdiff_t run = 0; run < k.runs; run++) {
 #pragma GCC unroll 2
         for (ptrdiff_t i = 0; i < k.length; i++, w += vecs * L) {
             V wk[MAX_VECS];
+            if (far)
+                __builtin_prefetch(ahead, 0, 2), ahead += LINE;
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++)
                 wk[v] = vloada(w + v * L);
@@ -86,94 +84,139 @@ INLINE void accumulate(int rows, int vecs, V (*acc)[MAX_VECS], const real *const
         for (int r = 0; r < rows; r++)
             row[r] += k.run_step;
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            vstorea(out->at + r * out->row + out->vec[v],
+                    vloada(before->at + r * before->row + before->vec[v]) + acc[r][v]);
 }
 
-/* out[r][v] = init[v] + sum_k a[r][k] * w[k][v]. rows, at least 2, and vecs are constants. */
-INLINE void product_tile(int rows, int vecs, V *out, const V *init, const real *const *a, span k,
-                         const real *w)
+/* The same for one row and several groups, w_step apart: it takes as many sums at once as hide the latency of a
+ * multiply-add. out and before have a group after the other. */
+INLINE void product_row(int groups, int vecs, V *out, const V *before, const real *a, span k, const real *w,
+                        ptrdiff_t w_step)
 {
-    halves h = halve(&k);
-    V acc[MAX_ROWS][MAX_VECS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            acc[r][v] = init ? init[v] : vset(0);
-    accumulate(rows, vecs, acc, a, 0, h.first, w);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            out[r * vecs + v] = acc[r][v], acc[r][v] = vset(0);
-    accumulate(rows, vecs, acc, a, h.a, h.second, w + h.w * vecs * L);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            out[r * vecs + v] = out[r * vecs + v] + acc[r][v];
-}
-
-/* The same for one row: both halves at once, the second's odd run or element after them. */
-INLINE void product_row(int vecs, V *out, const V *init, const real *a, span k, const real *w)
-{
-    halves h = halve(&k);
-    V acc[2][MAX_VECS];
-#pragma GCC unroll 4
-    for (int v = 0; v < vecs; v++)
-        acc[0][v] = init ? init[v] : vset(0), acc[1][v] = vset(0);
-    const real *b = a + h.a, *u = w + h.w * vecs * L;
-    for (ptrdiff_t run = 0; run < h.first.runs; run++, a += k.run_step, b += k.run_step)
-        for (ptrdiff_t i = 0; i < h.first.length; i++, w += vecs * L, u += vecs * L) {
-            V ai = vset(a[i]), bi = vset(b[i]);
-#pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++) {
-                acc[0][v] = vfma(ai, vloada(w + v * L), acc[0][v]);
-                acc[1][v] = vfma(bi, vloada(u + v * L), acc[1][v]);
-            }
+    V acc[MAX_SUMS];
+#pragma GCC unroll 12
+    for (int v = 0; v < groups * vecs; v++)
+        acc[v] = vset(0);
+    for (ptrdiff_t run = 0; run < k.runs; run++, a += k.run_step)
+#pragma GCC unroll 2
+        for (ptrdiff_t i = 0; i < k.length; i++, w += vecs * L) {
+            V b = vset(a[i]);
+#pragma GCC unroll 12
+            for (int v = 0; v < groups * vecs; v++)
+                acc[v] = vfma(b, vloada(w + v / vecs * w_step + v % vecs * L), acc[v]);
         }
-    ptrdiff_t done = k.runs > 1 ? 0 : h.first.length;
-    ptrdiff_t left = k.runs > 1 ? (h.second.runs - h.first.runs) * k.length : h.second.length;
-    if (k.runs == 1)
-        b = a - k.run_step + h.a;
-    for (ptrdiff_t i = done; i < left; i++, u += vecs * L)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            acc[1][v] = vfma(vset(b[i]), vloada(u + v * L), acc[1][v]);
-#pragma GCC unroll 4
-    for (int v = 0; v < vecs; v++)
-        out[v] = acc[0][v] + acc[1][v];
+#pragma GCC unroll 12
+    for (int v = 0; v < groups * vecs; v++)
+        out[v] = before[v] + acc[v];
 }
 
-INLINE void product_rows(int rows, int vecs, V *out, const V *init, const real *const *a, span k,
-                         const real *w)
+NOINLINE static void row_piece(int groups, int vecs, V *out, const V *before, const real *a, span k,
+                               const real *w, ptrdiff_t w_step)
+{
+#define SHAPE(g, n)                                                                                          \
+    case (g) * 8 + (n): product_row(g, n, out, before, a, k, w, w_step); break;
+    switch (groups * 8 + vecs) {
+    default:
+        __builtin_unreachable();
+        SHAPE(1, 1)
+        SHAPE(2, 1)
+        SHAPE(3, 1)
+        SHAPE(4, 1)
+        SHAPE(1, 2)
+        SHAPE(2, 2)
+        SHAPE(3, 2)
+        SHAPE(4, 2)
+        SHAPE(1, 3)
+        SHAPE(2, 3)
+        SHAPE(3, 3)
+        SHAPE(4, 3)
+        SHAPE(1, 4)
+        SHAPE(2, 4)
+        SHAPE(3, 4)
+    }
+#undef SHAPE
+}
+
+INLINE void product_rows(int rows, int vecs, int far, const target *out, const target *before,
+                         const real *const *a, span k, const real *w, const char *ahead)
 {
 #define ROWS(n)                                                                                              \
     case n:                                                                                                  \
         if (n > tile_rows(vecs))                                                                             \
             __builtin_unreachable();                                                                         \
-        product_tile(n, vecs, out, init, a, k, w);                                                           \
+        product_tile(n, vecs, far, out, before, a, k, w, ahead);                                             \
         break;
     switch (rows) {
-    default: __builtin_unreachable();
-    case 1:
-        product_row(vecs, out, init, a[0], k, w);
-        break;
-        ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8)
+    default: __builtin_unreachable(); ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8)
     }
 #undef ROWS
 }
 
-/* out: rows of vecs vectors. Never inlined: inside a time loop the compiler keeps the constants of tanh in
- * registers across it, and spills accumulators for them. */
-NOINLINE static void product(int rows, int vecs, V *out, const V *init, const real *const *a, span k,
-                             const real *w)
+INLINE void product_vecs(int rows, int vecs, int far, const target *out, const target *before,
+                         const real *const *a, span k, const real *w, const char *ahead)
 {
     switch (vecs) {
-    case 1: product_rows(rows, 1, out, init, a, k, w); break;
-    case 2: product_rows(rows, 2, out, init, a, k, w); break;
-    case 3: product_rows(rows, 3, out, init, a, k, w); break;
-    case 4: product_rows(rows, 4, out, init, a, k, w); break;
+    case 1: product_rows(rows, 1, far, out, before, a, k, w, ahead); break;
+    case 2: product_rows(rows, 2, far, out, before, a, k, w, ahead); break;
+    case 3: product_rows(rows, 3, far, out, before, a, k, w, ahead); break;
+    case 4: product_rows(rows, 4, far, out, before, a, k, w, ahead); break;
     default: __builtin_unreachable();
+    }
+}
+
+/* Never inlined: inside a time loop the compiler keeps the constants of tanh in registers across it, and spills
+ * accumulators for them. Two of them: asking for what is in the cache already costs a twentieth of the time. */
+NOINLINE static void near_piece(int rows, int vecs, const target *out, const target *before,
+                                const real *const *a, span k, const real *w)
+{
+    product_vecs(rows, vecs, 0, out, before, a, k, w, NULL);
+}
+
+NOINLINE static void far_piece(int rows, int vecs, const target *out, const target *before,
+                               const real *const *a, span k, const real *w, const char *ahead)
+{
+    product_vecs(rows, vecs, 1, out, before, a, k, w, ahead);
+}
+
+/* How far a piece takes a row of a. */
+INLINE ptrdiff_t piece_step(const span *k) { return k->runs > 1 ? k->runs * k->run_step : k->length; }
+
+NOINLINE static void product(int rows, int vecs, const target *out, const V *init, const real *const *a,
+                             span k, const real *w, const char *ahead)
+{
+    const target initial = {(real *)(init ? init : nothing), 0, {0, L, 2 * L, 3 * L}}, *before = &initial;
+    const real *moved[MAX_ROWS];
+    for (;;) {
+        span part = take_piece(&k);
+        if (ahead) {
+            far_piece(rows, vecs, out, before, a, part, w, ahead);
+            ahead += part.runs * part.length * LINE;
+        } else
+            near_piece(rows, vecs, out, before, a, part, w);
+        if (k.runs == 0 || k.length == 0)
+            return;
+        for (int r = 0; r < rows; r++)
+            moved[r] = a[r] + piece_step(&part);
+        a = moved, before = out;
+        w += part.runs * part.length * vecs * L;
+    }
+}
+
+/* The same for one row and `groups` groups. */
+INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const real *a, span k, const real *w,
+                           ptrdiff_t w_step)
+{
+    for (const V *before = init ? init : nothing;; before = out) {
+        span part = take_piece(&k);
+        row_piece(groups, vecs, out, before, a, part, w, w_step);
+        if (k.runs == 0 || k.length == 0)
+            return;
+        a += piece_step(&part);
+        w += part.runs * part.length * vecs * L;
     }
 }
 

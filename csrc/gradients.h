@@ -5,23 +5,29 @@
 static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs,
                             int thread)
 {
-    packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
+    const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
     const real *w = (const real *)job->packed + lay.w;
-    ptrdiff_t panels = panels_of(job->H), I = job->I, m;
-    share mine = share_of(pairs, thread, job->threads);
-    row_split split = split_rows(mine.to - mine.from, tile_rows(panels_at_once(1)));
-    for (ptrdiff_t i0 = 0; i0 < I; i0 += m * L, w += panels * c->gates * L * m * L) {
+    const ptrdiff_t I = job->I;
+    const span k = {panels_of(job->H), c->gates * L, pairs * c->slots * L};
+    const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel of inputs */
+    const share mine = share_of(pairs, thread, job->threads);
+    const row_split split = split_rows(mine.to - mine.from, tile_rows(panels_at_once(1)));
+    const int far = far_away(job, panels_of(I) * column);
+    ptrdiff_t m;
+    for (ptrdiff_t i0 = 0; i0 < I; i0 += m * L, w += m * column) {
         m = min_of(panels_at_once(1), panels_of(I - i0));
         for (ptrdiff_t tile = 0, r0 = mine.from; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *a[MAX_ROWS];
-            V out[MAX_ROWS * MAX_VECS];
+            V sums[MAX_ROWS * MAX_VECS];
+            const target out = {(real *)sums, m * L, {0, L, 2 * L, 3 * L}};
             int rows = split_size(&split, tile);
             for (int r = 0; r < rows; r++)
                 a[r] = space->da + (r0 + r) * c->slots * L;
-            product(rows, (int)m, out, NULL, a, (span){panels, c->gates * L, pairs * c->slots * L}, w);
+            product(rows, (int)m, &out, NULL, a, k, w,
+                    ahead_of(far ? w + m * column : NULL, tile, k.runs * k.length, m));
             for (int r = 0; r < rows; r++)
                 for (ptrdiff_t v = 0; v < m; v++)
-                    put(space->dx[r0 + r] + i0 + v * L, out[r * m + v], I - i0 - v * L);
+                    put(space->dx[r0 + r] + i0 + v * L, sums[r * m + v], I - i0 - v * L);
         }
     }
 }

@@ -19,6 +19,8 @@ static const cell *const cells[] = {
 #undef CELL
 };
 
+#include "panels.h"
+
 #include "gemm.h"
 #include "packing.h"
 

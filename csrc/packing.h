@@ -12,11 +12,6 @@
  *
  * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. */
 
-INLINE ptrdiff_t panels_of(ptrdiff_t n) { return (n + L - 1) / L; }
-
-INLINE ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-INLINE ptrdiff_t max_of(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-
 typedef struct {
     ptrdiff_t zero, bias_x, bias_h[MAX_PHASES], w, r[MAX_PHASES]; /* where each part begins */
     ptrdiff_t size; /* reals in all */

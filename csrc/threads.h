@@ -1,18 +1,6 @@
 /* How threads share a time loop: each takes some of the rows and never waits, or, where rows are too few, some of
  * the units of every row and waits for the others once a phase. */
 
-/* A thread's share of n equal tasks. */
-typedef struct {
-    ptrdiff_t from, to;
-} share;
-
-INLINE share share_of(ptrdiff_t n, int thread, int threads)
-{
-    ptrdiff_t each = n / threads, more = n % threads, extra = min_of(thread, more);
-    ptrdiff_t from = each * thread + extra;
-    return (share){from, from + each + (thread < more)};
-}
-
 /* A thread's part: rows first, first + step, ... and panels from..to-1. */
 typedef struct {
     ptrdiff_t first, step;
@@ -27,6 +15,13 @@ INLINE part part_of(const pyrnn_job *job, int grain, int thread)
         return (part){thread, job->threads, {0, panels}};
     share groups = share_of((panels + grain - 1) / grain, thread, job->threads);
     return (part){0, 1, {groups.from * grain, min_of(groups.to * grain, panels)}};
+}
+
+/* Whether a matrix of so many reals, which a thread goes through once a step or a block, has left its level-2 cache by
+ * the time it comes to its beginning again. */
+INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
+{
+    return (size_t)reals * sizeof(real) > job->l2 / 2;
 }
 
 INLINE void wait_for_all(const pyrnn_job *job)
