@@ -1,5 +1,5 @@
-/* One step of one row, whose time is its latency: what forward() finds out anew in each call stands ready, products
- * are inline, and the input part stays in registers. The recurrence is forward.h's. More rows go through forward(). */
+/* One step of one row, whose time is its latency: what forward() finds out anew in each call stands ready, and
+ * the input part stays at hand. The recurrence is forward.h's. More rows go through forward(). */
 
 typedef struct {
     pyrnn_prepared prepared;
@@ -16,48 +16,50 @@ static void step_init(int id, pyrnn_prepared *prepared)
     forward_space_of(c, job, job->work, &step->space);
 }
 
-/* m panels, a constant, of the only row; where there is one phase, their input part too. */
-INLINE void step_panels(const cell *c, point_function *point, int phase, const step_memory *step,
-                        const forward_row *row, const real *x, ptrdiff_t panel, int m)
+enum { FEW = 4 }; /* inputs, for which a product's own loop would cost more than what it computes */
+
+/* product_of_row for few k: the same sums, vector after vector. */
+INLINE void product_of_few(int groups, int vecs, V *out, const V *init, const real *a, ptrdiff_t n,
+                           const real *w, ptrdiff_t w_step)
 {
-    const int count = c->phase[phase].count, vecs = m * count;
-    const pyrnn_job *job = &step->prepared.job;
-    const real *packed = (const real *)job->packed, *ax = step->space.ax + panel * c->gates * L;
-    const real *a = phase == 0 ? row->prev[0] : row->saved + c->phase[phase].source * job->H;
-    ptrdiff_t at = panel * count * L;
-    V input[MAX_VECS], ah[MAX_VECS];
-    if (c->phases == 1) {
-        product_row(vecs, input, (const V *)(packed + step->lay.bias_x + at), x, (span){1, job->I, 0},
-                    packed + step->lay.w + at * job->I);
-        ax = (const real *)input;
-    }
-    product_row(vecs, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a, (span){1, job->H, 0},
-                packed + step->lay.r[phase] + at * job->H);
-#pragma GCC unroll 4
-    for (int i = 0; i < m; i++)
-        forward_point(c, point, phase, job, row, (panel + i) * L, ax + i * c->gates * L, ah + i * count);
+    for (int group = 0; group < groups; group++, w += w_step)
+        for (int v = 0; v < vecs; v++) {
+            V sum = vset(0);
+            for (ptrdiff_t k = 0; k < n; k++)
+                sum = vfma(vset(a[k]), vloada(w + (k * vecs + v) * L), sum);
+            *out++ = *init++ + sum;
+        }
 }
 
+/* A phase of the only row; where there is one phase, its input part too. */
 INLINE void step_phase(const cell *c, point_function *point, int phase, const step_memory *step,
                        const forward_row *row, const real *x)
 {
-    const int most = panels_at_once(c->phase[phase].count);
-    ptrdiff_t panel = 0, panels = panels_of(step->prepared.job.H);
-    for (; panel + most <= panels; panel += most)
-        step_panels(c, point, phase, step, row, x, panel, most);
-    switch (panels - panel) {
-    case 3:
-        if (most > 3)
-            step_panels(c, point, phase, step, row, x, panel, 3);
-        break;
-    case 2:
-        if (most > 2)
-            step_panels(c, point, phase, step, row, x, panel, 2);
-        break;
-    case 1:
-        if (most > 1)
-            step_panels(c, point, phase, step, row, x, panel, 1);
-        break;
+    const pyrnn_job *job = &step->prepared.job;
+    const int count = c->phase[phase].count;
+    const ptrdiff_t I = job->I, H = job->H;
+    const real *packed = (const real *)job->packed;
+    const real *a = phase == 0 ? row->prev[0] : row->saved + c->phase[phase].source * H;
+    const pass walk = pass_of((share){0, panels_of(H)}, count, 1, 0);
+    for (ptrdiff_t i = 0; i < walk.bites; i++) {
+        const bite b = pass_bite(&walk, i);
+        const ptrdiff_t at = b.panel * count * L, vecs = b.panels * count;
+        const real *ax = step->space.ax + b.panel * c->gates * L;
+        V input[MAX_SUMS], ah[MAX_SUMS];
+        if (c->phases == 1) {
+            const V *bias = (const V *)(packed + step->lay.bias_x + at);
+            const real *w = packed + step->lay.w + at * I;
+            if (I <= FEW)
+                product_of_few(b.groups, (int)vecs, input, bias, x, I, w, vecs * L * I);
+            else
+                product_of_row(b.groups, (int)vecs, input, bias, x, (span){1, I, 0}, w, vecs * L * I);
+            ax = (const real *)input;
+        }
+        product_of_row(b.groups, (int)vecs, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a,
+                       (span){1, H, 0}, packed + step->lay.r[phase] + at * H, vecs * L * H);
+        for (int p = 0; p < b.groups * b.panels; p++)
+            forward_point(c, point, phase, job, row, (b.panel + p) * L, ax + p * c->gates * L,
+                          ah + p * count);
     }
 }
 
