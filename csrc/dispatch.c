@@ -1,7 +1,9 @@
 /* The library's entries: judge what the caller passed, choose the table of kernels, plan, share out over
  * threads, call. Compiled for the baseline alone; everything that may fail fails here. */
-#include "kernels.h"
 #include <string.h>
+
+#include "denormals.h"
+#include "kernels.h"
 
 enum { MAGIC = 0x6e72 }; /* begins every pack */
 
@@ -23,7 +25,9 @@ static void walk(void *context, int number)
     const call *c = context;
     int parts = c->job->threads;
     pyrnn_walk me = parts > 1 ? walk_with(c->job->seats, parts, number) : walk_alone();
+    fp_state before = denormals_off();
     c->work(&me, c->kernels, c->cell, c->job);
+    fp_restore(before);
 }
 
 /* Does `work` in as many threads as the job has, if they come. */
@@ -141,6 +145,15 @@ static pyrnn_status read_header(const void *packed, int use, header *head)
         judge_layer(&head->layer))
         return PYRNN_BAD_PACKED;
     return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa)
+{
+    header head;
+    pyrnn_status status = read_header(packed, use, &head);
+    if (!status)
+        *layer = head.layer, *isa = head.isa;
+    return status;
 }
 
 static pyrnn_status judge_sequence(const pyrnn_sequence *seq, const pyrnn_layer *layer)

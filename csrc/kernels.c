@@ -28,6 +28,8 @@ static const cell *const cells[] = {
 
 #include "forward.h"
 
+#include "step.h"
+
 #include "backward.h"
 
 #include "gradients.h"
@@ -41,6 +43,11 @@ static const cell *const cells[] = {
     static void name##_backward(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me, int number)  \
     {                                                                                                        \
         backward(&name, name##_back, job, block, me, number);                                                \
+    }                                                                                                        \
+    static void name##_step(pyrnn_prepared *prepared, const void *x, const void *const *state0,              \
+                            void *const *state, void *y)                                                     \
+    {                                                                                                        \
+        step(&name, name##_point, name##_forward, prepared, x, state0, state, y);                            \
     }
 #include "cells.def"
 #undef CELL
@@ -50,7 +57,7 @@ const pyrnn_kernels PYRNN_TABLE = {
     .lanes = L,
     .cells =
         {
-#define CELL(name, ...) {name##_forward, name##_backward},
+#define CELL(name, ...) {name##_forward, name##_backward, name##_step},
 #include "cells.def"
 #undef CELL
         },
@@ -60,4 +67,6 @@ const pyrnn_kernels PYRNN_TABLE = {
     .plan_backward = plan_backward,
     .products = products,
     .finish = finish,
+    .step_size = sizeof(step_memory),
+    .step_init = step_init,
 };

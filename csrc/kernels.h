@@ -69,11 +69,24 @@ typedef struct {
     int starts, ends; /* the first and the last block of its strip: gradients of states go in and come out */
 } pyrnn_block;
 
-/* Both by units, walked through with others, or one part of the rows, alone. */
+/* A prepared step, which the kernels continue with what they need. */
+typedef struct pyrnn_prepared pyrnn_prepared;
+
+typedef void pyrnn_step_function(pyrnn_prepared *step, const void *x, const void *const *state0,
+                                 void *const *state, void *y);
+
+struct pyrnn_prepared {
+    pyrnn_step_function *run;
+    pyrnn_job job; /* of one step, in one thread; its buffers are those of the latest call */
+    void *h; /* [B][H] for a new h that has no place yet */
+};
+
 typedef struct {
+    /* Both by units, walked through with others, or one part of the rows, alone. */
     void (*forward)(const pyrnn_job *job, pyrnn_walk *me, int number);
     void (*backward)(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me,
                      int number); /* the time loop of a block */
+    pyrnn_step_function *step;
 } pyrnn_cell_kernels;
 
 typedef struct {
@@ -88,12 +101,17 @@ typedef struct {
     void (*products)(int cell, const pyrnn_job *job, const pyrnn_block *block,
                      int thread); /* after a block's time loop */
     void (*finish)(int cell, const pyrnn_job *job, int thread); /* after the last block */
+    size_t step_size; /* bytes of a prepared step */
+    void (*step_init)(int cell, pyrnn_prepared *step); /* all but the job is left to do */
 } pyrnn_kernels;
 
 enum { ALIGNMENT = 64 }; /* bytes, of packs, of work and of its parts */
 
 /* isa.c */
 const pyrnn_kernels *pyrnn_kernels_of(int isa, int dtype);
+
+/* dispatch.c: what a pack was written for, once it has been judged. */
+pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);
 
 /* plan.c: resolves a judged call and returns the bytes of work that it needs. With a NULL work it does no
  * more than that; else the job lacks only `packed` and what forward and backward do not share. */

@@ -14,6 +14,10 @@
  * reason why it did nothing.
  *
  * Threads: calls may run at once as long as they share no buffer that one of them writes.
+ *
+ * Floating point: calls round to nearest and take numbers below the smallest normal one (1.2e-38, 2.2e-308) for
+ * zeros, in operands and in results, so that a state that decays does not slow them down (x86-64 and aarch64;
+ * elsewhere as the caller has it). The caller's own settings are put back.
  */
 #ifndef PYRNN_H
 #define PYRNN_H
@@ -164,6 +168,28 @@ typedef struct {
 PYRNN_API pyrnn_status pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes);
 PYRNN_API pyrnn_status pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes);
 PYRNN_API pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out);
+
+/*
+ * ---- Single steps ----
+ * The step of a stream: few rows, one thread, the same bits as pyrnn_forward with T = 1. Everything is judged and
+ * prepared by pyrnn_step_init; pyrnn_step cannot fail. It neither allocates nor locks nor calls the system, so that an
+ * audio callback may call it.
+ *
+ *   packed  in       pyrnn_pack(..., PYRNN_FORWARD, ...); read by every step: it outlives them, at its address
+ *   memory  out      pyrnn_step_size bytes, aligned to 64, which the caller owns and may free at any time; neither
+ *                    moved nor copied. Threads may step at once with a memory each; they share `packed`.
+ *
+ *   step    scratch  the memory
+ *   x       in       [B][I]
+ *   state0  in       [S] of [B][H]  the states before the step, each NULL for zeros; NULL for `state` itself
+ *   state   out      [S] of [B][H]  the states after it; each may be its state0
+ *   y       out      [B][H]  h after the step, NULL when not wanted: it is state[0] too
+ *
+ * Rows are dense. x, y, and states but for a state and its state0, overlap nothing that is written.
+ */
+PYRNN_API pyrnn_status pyrnn_step_size(const void *packed, ptrdiff_t B, size_t *bytes);
+PYRNN_API pyrnn_status pyrnn_step_init(const void *packed, ptrdiff_t B, void *memory);
+PYRNN_API void pyrnn_step(void *step, const void *x, const void *const *state0, void *const *state, void *y);
 
 /*
  * Buffers of pyrnn_backward: gradients of  sum(y * dy) + sum(state * dstate).

@@ -6,7 +6,8 @@
  * nothing else, and an expression gives the same bits wherever it is inlined.
  *
  * The errors stated at the functions are the largest over all arguments, those with subnormal results
- * included, in units in the last place; tools/measure_ulp.py measures them.
+ * included, in units in the last place; tools/measure_ulp.py measures them. Kernels take what is below the
+ * smallest normal number for zero (denormals.h): there such a result is 0, and the others err no more.
  */
 #ifndef PYRNN_VEC_H
 #define PYRNN_VEC_H

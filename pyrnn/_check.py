@@ -130,3 +130,24 @@ def choice(value: object, choices: Sequence[str], name: str) -> str:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def out(value: object, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> None:
+    """Refuse anything but an array that a result can be written to as it is.
+
+    Raises
+    ------
+    TypeError
+        `value` is no ndarray of `dtype`.
+    ValueError
+        It has another shape, or is not C-contiguous, aligned and writeable.
+    """
+    if type(value) is not np.ndarray:
+        raise TypeError(f"{name} must be an ndarray, got {type(value).__name__}")
+    if value.dtype.num != dtype.num or not value.dtype.isnative:
+        raise TypeError(f"{name} must have dtype {dtype}, got {value.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+    for flag in ("c_contiguous", "aligned", "writeable"):
+        if not getattr(value.flags, flag):
+            raise ValueError(f"{name} must be {flag.replace('c_', 'C-')}")

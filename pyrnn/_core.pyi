@@ -2,7 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 States = tuple[Array | None, ...] | None
@@ -52,17 +52,23 @@ def backward(
 ) -> None: ...
 
 class Step:
-    def __init__(self, packed: Array, dtype: np.dtype[Any], inputs: int, units: int, states: int) -> None: ...
-    def __call__(self, x: object, state: object, threads: int) -> Any: ...
-
-class Stream:
     def __init__(
         self,
-        packed: list[Array],
+        packed: Array,
+        dtype: np.dtype[Any],
         inputs: int,
         units: int,
-        states: list[tuple[Array, ...]],
-        read: Callable[[Any], Array],
-        threads: int,
+        states: int,
+        threads: Callable[[], int],
     ) -> None: ...
-    def __call__(self, x: Any) -> Array: ...
+    def take(self, x: object, state: object, out: object) -> Any: ...
+
+class Stream:
+    batch: int
+    inputs: int
+    units: int
+    itemsize: int
+    def __init__(
+        self, packed: list[Array], inputs: int, units: int, states: list[tuple[Array, ...]], threads: int
+    ) -> None: ...
+    def __call__(self, x: ArrayLike, out: Array | None = None) -> Array: ...

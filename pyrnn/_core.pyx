@@ -3,7 +3,9 @@
 
 Nothing here checks a shape, a dtype or a value: functional.py and _check.py have done so, and csrc/dispatch.c judges sizes.
 """
+from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memset
 cimport numpy as cnp
 import numpy as np
 
@@ -64,6 +66,9 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes)
     int pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
     int pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
+    int pyrnn_step_size(const void *packed, ptrdiff_t B, size_t *bytes)
+    int pyrnn_step_init(const void *packed, ptrdiff_t B, void *memory)
+    void pyrnn_step(void *step, const void *x, const void *const *state0, void *const *state, void *y)
     int pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
     int pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
 
@@ -237,129 +242,4 @@ def backward(packed, x, state0, lengths, reset, bint reverse, saved, dy, dstate,
     check(status)
 
 
-cdef inline bint plain(object x, int typenum, cnp.npy_intp rows, cnp.npy_intp columns) noexcept:
-    """Whether x is just what the kernels read: an ndarray (rows, columns), C-contiguous, aligned, of native dtype."""
-    return (cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(x) == typenum and cnp.PyArray_NDIM(x) == 2
-            and cnp.PyArray_DIM(x, 0) == rows and cnp.PyArray_DIM(x, 1) == columns and cnp.PyArray_ISCARRAY_RO(x))
-
-
-cdef class Step:
-    """One layer, one step a call, the state passed in and out: what a cell calls.
-
-    Takes plain arrays alone (x (B, I), and one (B, H) array a state) and returns None for anything else, and while another
-    thread is in it: the caller then goes the long way.
-    """
-    cdef StreamLayer layer
-    cdef object packed
-    cdef cnp.npy_intp inputs, units
-    cdef int typenum, states
-    cdef bint busy
-
-    def __init__(self, packed, dtype, Py_ssize_t inputs, Py_ssize_t units, int states):
-        self.packed, self.inputs, self.units, self.states = packed, inputs, units, states
-        self.typenum = cnp.PyArray_DescrFromType(cnp.NPY_FLOAT if dtype.itemsize == 4 else cnp.NPY_DOUBLE).type_num
-
-    def __call__(self, x, state, int threads):
-        cdef cnp.npy_intp[2] dims
-        cdef tuple given
-        cdef int q, status
-        if self.busy or not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != 2:
-            return None
-        dims[0], dims[1] = cnp.PyArray_DIM(x, 0), self.units
-        if not plain(x, self.typenum, dims[0], self.inputs):
-            return None
-        if state is None:
-            given = (None,) * self.states
-        elif self.states == 1:
-            given = (state,)
-        elif type(state) is tuple and len(<tuple>state) == self.states:
-            given = <tuple>state
-        else:
-            return None
-        for part in given:
-            if part is not None and not plain(part, self.typenum, dims[0], self.units):
-                return None
-        if self.layer is None or self.layer.seq.B != dims[0] or self.layer.seq.threads != threads:
-            self.layer = StreamLayer(self.packed, None, dims[0], self.inputs, None, threads)
-        cdef StreamLayer layer = self.layer
-        cdef tuple after = tuple([cnp.PyArray_EMPTY(2, dims, self.typenum, 0) for q in range(self.states)])
-        states_of(given, <void **>layer.seq.state0)
-        states_of(after, layer.out.state)
-        layer.seq.x, layer.out.y, layer.out.y_row = data(x), layer.out.state[0], self.units
-        self.busy = True
-        with nogil:
-            status = pyrnn_forward(&layer.seq, &layer.out)
-        self.busy = False
-        check(status)
-        return after if self.states > 1 else after[0]
-
-
-cdef class Stream:
-    """Stacked forward layers, one step a call: pointers are prepared once, a call allocates its result and nothing else.
-
-    packed: one PYRNN_FORWARD pack a layer; states: one tuple of (B, H) arrays a layer, advanced in place; read(x): the checked
-    (B, I) array for an x that is not one already.
-    """
-    cdef list outputs
-    cdef object read
-    cdef cnp.npy_intp batch, inputs, units
-    cdef int typenum
-    cdef bint busy
-
-    def __init__(self, list packed, Py_ssize_t inputs, Py_ssize_t units, list states, read, int threads):
-        cdef StreamLayer layer
-        dtype = states[0][0].dtype
-        self.batch, self.inputs, self.units = len(states[0][0]), inputs, units
-        self.typenum, self.read, self.outputs = cnp.PyArray_TYPE(states[0][0]), read, []
-        cdef void *x = NULL
-        for weights, state in zip(packed, states):
-            layer = StreamLayer(weights, state, self.batch, inputs, np.empty((self.batch, units), dtype), threads)
-            if self.outputs:
-                layer.seq.x = x
-            x = layer.out.y
-            self.outputs.append(layer)
-            inputs = units
-
-    def __call__(self, x):
-        cdef StreamLayer layer, last
-        cdef int status = 0
-        cdef cnp.ndarray y
-        if not plain(x, self.typenum, self.batch, self.inputs):
-            x = self.read(x)
-        if self.busy:
-            raise RuntimeError("this stream is in use by another thread; make one for each")
-        cdef cnp.npy_intp[2] dims
-        dims[0], dims[1] = self.batch, self.units
-        y = cnp.PyArray_EMPTY(2, dims, self.typenum, 0)
-        last = <StreamLayer>self.outputs[len(self.outputs) - 1]
-        (<StreamLayer>self.outputs[0]).seq.x = cnp.PyArray_DATA(x)
-        last.out.y = cnp.PyArray_DATA(y)
-        self.busy = True
-        for layer in self.outputs:
-            with nogil:
-                status |= pyrnn_forward(&layer.seq, &layer.out)
-        self.busy = False
-        check(status)
-        return y
-
-
-cdef class StreamLayer:
-    """One layer of one step: what its C call is given each time."""
-    cdef pyrnn_sequence seq
-    cdef pyrnn_outputs out
-    cdef tuple held  # arrays that the pointers point into
-
-    def __init__(self, packed, tuple state, Py_ssize_t batch, Py_ssize_t inputs, y, int threads):
-        """`state` is advanced in place and y takes the result; both may be None, and be set before each call."""
-        cdef size_t size
-        self.seq.T, self.seq.B, self.seq.reverse, self.seq.threads = 1, batch, 0, threads
-        self.seq.x, self.seq.x_step, self.seq.x_row = NULL, 0, inputs
-        self.seq.lengths, self.seq.reset = NULL, NULL
-        states_of(state, <void **>self.seq.state0)
-        self.out.packed = data(packed)
-        check(pyrnn_forward_work(self.out.packed, &self.seq, &size))
-        work = buffer(size)
-        self.out.y, self.out.y_step, self.out.y_row = data(y), 0, 0 if y is None else y.shape[1]
-        states_of(state, self.out.state)
-        self.out.saved, self.out.work = NULL, data(work)
-        self.held = (packed, state, work, y)
+include "_step.pxi"

@@ -42,7 +42,7 @@ class _Cell(Recurrent):
     def _names(self, slot: int) -> list[str]:
         return [name.removesuffix("_l0") for name in super()._names(slot)]
 
-    def __call__(self, x: ArrayLike, state: State = None) -> State:  # type: ignore[override]
+    def __call__(self, x: ArrayLike, state: State = None, out: State = None) -> State:  # type: ignore[override]
         """Take one step.
 
         Parameters
@@ -51,22 +51,29 @@ class _Cell(Recurrent):
             The step's input.
         state : ndarray, shape (B, H) or (H,), optional
             State before the step, zeros by default. For the LSTM, a tuple (h, c).
+        out : ndarray, shape (B, H) or (H,), optional
+            Where the state after the step goes: C-contiguous, writeable, of the layer's dtype; for the LSTM,
+            a tuple of two. It may be `state` itself.
 
         Returns
         -------
         ndarray, shape (B, H) or (H,), or tuple of two for the LSTM
-            State after the step.
+            State after the step: `out`, or new arrays.
 
         Raises
         ------
         TypeError, ValueError
             An argument has the wrong type or shape; the message names it.
         """
-        after = self._step()(x, state, get_num_threads())
+        derived = self._packed  # as `_derived` looks it up, but here a lambda costs as much as the step
+        fresh = derived is not None and derived[0] == self._params._version
+        step = (derived[1].get("step") if fresh else None) or self._step()
+        after = step.take(x, state, out)
         if after is not None:
             return after
         _, after = super().__call__(self._one_step(x), self._with_layer(state))
-        return self._without_layer(after)
+        after = self._without_layer(after)
+        return after if out is None else self._put(after, out)
 
     def vjp(  # type: ignore[override]
         self, x: ArrayLike, state: State = None
@@ -103,8 +110,24 @@ class _Cell(Recurrent):
     def _step(self) -> _core.Step:
         """The short way to the kernels, prepared once for each version of the parameters."""
         sizes = self.dtype, self.input_size, self.hidden_size, self._cell.states
-        step: _core.Step = self._derived("step", lambda: _core.Step(self._packs(_core.FORWARD)[0], *sizes))
+        step: _core.Step = self._derived(
+            "step", lambda: _core.Step(self._packs(_core.FORWARD)[0], *sizes, get_num_threads)
+        )
         return step
+
+    def _put(self, after: State, out: State) -> State:
+        """Copy a state to where the caller wants it."""
+        parts = after if isinstance(after, tuple) else (after,)
+        places = out if len(parts) > 1 else (out,)
+        if not isinstance(places, tuple) or len(places) != len(parts):
+            raise TypeError(f"out must be a tuple of {len(parts)} arrays, got {type(out).__name__}")
+        for q, (part, place) in enumerate(zip(parts, places, strict=True)):
+            _check.out(place, self.dtype, part.shape, f"out[{q}]" if len(parts) > 1 else "out")
+        if len(places) > 1 and np.may_share_memory(*places):
+            raise ValueError("out must be arrays that share no memory")
+        for part, place in zip(parts, places, strict=True):
+            place[...] = part
+        return out
 
     def _one_step(self, x: ArrayLike) -> Array:
         array = as_array(x, "x")

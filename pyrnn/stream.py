@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,11 +12,30 @@ from ._parameters import as_array, as_real
 from ._threads import get_num_threads
 
 
-class Stream:
-    """A recurrent layer that is fed one step a call; made by ``layer.stream(batch_size)``.
+class Stream(_core.Stream):
+    """A recurrent layer that is fed one step a call, ``y = stream(x)``; made by ``layer.stream(batch_size)``.
 
     The weights are a snapshot: later changes of the layer do not reach it. The results are those of the layer
     over the whole sequence, bit for bit. One stream serves one thread at a time.
+
+    Parameters
+    ----------
+    x : array_like, shape (B, I)
+        A call's input; fastest as a C-contiguous array of the layer's dtype.
+    out : ndarray, shape (B, H), optional
+        Where the result goes: C-contiguous, writeable, of the layer's dtype. A call then allocates nothing.
+
+    Returns
+    -------
+    ndarray, shape (B, H)
+        h of the last layer after the step: `out`, or a new array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `x` is not real or has another shape; `out` is not such an array.
+    RuntimeError
+        Another thread is in a call of this stream.
 
     Attributes
     ----------
@@ -37,27 +56,7 @@ class Stream:
         self._shape = (batch, inputs)
         self._state = np.zeros((states, len(packed), batch, units), dtype)
         views = [tuple(self._state[q, layer] for q in range(states)) for layer in range(len(packed))]
-        self._core = _core.Stream(packed, inputs, units, views, self._read, get_num_threads())
-
-    def __call__(self, x: ArrayLike) -> NDArray[Any]:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        x : array_like, shape (B, I)
-            The step's input; fastest as a C-contiguous array of the layer's dtype.
-
-        Returns
-        -------
-        ndarray, shape (B, H)
-            h of the last layer, a new array.
-
-        Raises
-        ------
-        TypeError, ValueError
-            `x` is not real or has another shape.
-        """
-        return self._core(x)
+        super().__init__(packed, inputs, units, views, get_num_threads())
 
     @property
     def state(self) -> NDArray[Any] | tuple[NDArray[Any], ...]:
@@ -105,3 +104,7 @@ class Stream:
         if array.shape != self._shape:
             raise ValueError(f"x must have shape {self._shape}, got {array.shape}")
         return np.require(array, requirements=["C", "A"])
+
+    def _refuse(self, out: object) -> NoReturn:
+        _check.out(out, self._dtype, (self.batch, self.units), "out")
+        raise AssertionError("an out that can be written to is refused")

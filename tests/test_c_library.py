@@ -46,8 +46,12 @@ def prefix(build, tmp_path_factory):
     return prefix
 
 
+PROGRAMS = ["lstm", "step"]
+
+
 def check(output):
     assert output.rstrip().endswith("\n0 failures")
+    return output
 
 
 @pytest.mark.parametrize("library", ["pyrnn::pyrnn", "pyrnn::pyrnn_static"])
@@ -59,7 +63,8 @@ def test_through_the_cmake_package(prefix, tmp_path, library):
         *(f"-DCMAKE_PREFIX_PATH={prefix}", f"-DPYRNN_LIBRARY={library}", "-DCMAKE_BUILD_TYPE=Debug"),
     )
     run("cmake", "--build", tmp_path / "build")
-    check(run(tmp_path / "build" / "pyrnn_c_test"))
+    for program in PROGRAMS:
+        check(run(tmp_path / "build" / f"pyrnn_c_{program}"))
 
 
 @pytest.mark.skipif(not shutil.which("pkg-config"), reason="needs pkg-config")
@@ -69,9 +74,24 @@ def test_through_pkg_config(prefix, tmp_path, linking):
     flags = run("pkg-config", *flags, "pyrnn", PKG_CONFIG_PATH=str(prefix / "lib" / "pkgconfig")).split()
     if linking == "static":
         flags = [str(prefix / "lib" / "libpyrnn.a") if flag == "-lpyrnn" else flag for flag in flags]
-    compiler, source = os.environ.get("CC", "cc"), ROOT / "tests" / "c" / "lstm.c"
-    run(compiler, "-std=gnu11", source, *flags, "-lm", "-o", tmp_path / "test")
-    check(run(tmp_path / "test", LD_LIBRARY_PATH=str(prefix / "lib"), DYLD_LIBRARY_PATH=str(prefix / "lib")))
+    libraries = {name: str(prefix / "lib") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
+    for program in PROGRAMS:
+        source = ROOT / "tests" / "c" / f"{program}.c"
+        run(os.environ.get("CC", "cc"), "-std=gnu11", source, *flags, "-lm", "-o", tmp_path / program)
+        check(run(tmp_path / program, **libraries))
+
+
+def test_the_example_of_the_documentation(prefix, tmp_path):
+    (code,) = re.findall(
+        r"^```c\n(.*?)^```$", (ROOT / "docs" / "embedding.md").read_text("utf-8"), re.M | re.S
+    )
+    source, lib = tmp_path / "example.c", prefix / "lib"
+    source.write_text(code)
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{prefix / 'include' / 'pyrnn'}", f"-L{lib}"]
+    run(
+        os.environ.get("CC", "cc"), *flags, source, "-lpyrnn", f"-Wl,-rpath,{lib}", "-o", tmp_path / "example"
+    )
+    assert 0 < float(run(tmp_path / "example")) < 1
 
 
 def test_the_header_serves_cpp(prefix, tmp_path):
@@ -101,6 +121,5 @@ def test_without_threads(prefix, build):
     """One thread, the same results, no warning that only this configuration has. Last: it builds anew."""
     run("cmake", "-DPYRNN_THREADS=OFF", "-DPYRNN_NATIVE_TESTS=ON", build)
     run("cmake", "--build", build)
-    output = run(build / "tests" / "c" / "pyrnn_c_test")
-    assert "threads 1" not in output
-    check(output)
+    assert "threads 1" not in check(run(build / "tests" / "c" / "pyrnn_c_lstm"))
+    check(run(build / "tests" / "c" / "pyrnn_c_step"))

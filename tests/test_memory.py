@@ -12,7 +12,7 @@ import pytest
 import pyrnn
 from pyrnn import _core, functional
 
-from .cells import layer_of
+from .cells import as_array, as_state, cell_of, layer_of
 from .disguises import backwards, every_other, field, misaligned, swapped
 from .problems import assert_same, problem, ragged, run
 
@@ -140,7 +140,23 @@ def test_a_stream_reads_nothing_past_its_step(cell, dtype, isa, lanes, at_edge):
     x = np.random.default_rng(1).standard_normal((4, 5, 3)).astype(dtype)
     stream, y = layer.stream(5), layer(x)[0]
     for x_t, y_t in zip(x, y, strict=True):
-        np.testing.assert_array_equal(stream(at_edge(x_t)), y_t)
+        place = at_edge(np.full((5, lanes + 1), np.nan, dtype))
+        np.testing.assert_array_equal(stream(at_edge(x_t), place), y_t)
+
+
+@edges
+@pytest.mark.parametrize("B", [1, 5])
+def test_a_cell_touches_nothing_beside_its_arrays(cell, dtype, isa, lanes, at_edge, start, B):
+    for I, H in itertools.product((1, lanes + 1), (1, lanes - 1, lanes, lanes + 1, 4 * lanes + 1)):
+        single, rng = cell_of(cell)(I, max(H, 1), dtype=dtype, rng=0), np.random.default_rng(I)
+        x = rng.standard_normal((B, I)).astype(dtype)
+        state = rng.standard_normal((single._cell.states, B, single.hidden_size)).astype(dtype)
+        given, place = (tuple(at_edge(part, start) for part in state) for _ in range(2))
+        expected = as_array(single(x, as_state(state)))
+        single(at_edge(x, start), as_state(given), out=as_state(place))
+        np.testing.assert_array_equal(np.stack(place), expected)
+        single(at_edge(x, start), as_state(given), out=as_state(given))
+        np.testing.assert_array_equal(np.stack(given), expected)
 
 
 def test_gradients_that_are_not_wanted_change_nothing(cell, dtype, isa):

@@ -103,6 +103,94 @@ def test_a_cell_neither_writes_to_its_arguments_nor_returns_them(cell):
 
 
 @each_batch
+def test_a_cell_writes_its_state_where_it_is_told(cell, dtype, isa, B):
+    single, _ = paired(cell, dtype)
+    x, state = drawn(B, dtype, states=states_of(cell))
+    expected = single(x[0], as_state(state))
+    for given in (x[0], x[0].tolist()):
+        place = as_state(np.full_like(state, np.nan))
+        assert single(given, as_state(state), out=place) is place
+        np.testing.assert_array_equal(place, expected)
+    kept = as_state(state.copy())
+    for x_t in x:  # in place
+        after = single(x_t, kept)
+        assert single(x_t, kept, kept) is kept
+        np.testing.assert_array_equal(kept, after)
+    alone = as_state(np.full_like(state[:, 0], np.nan))
+    assert single(x[0, 0], as_state(state[:, 0]), out=alone) is alone
+    np.testing.assert_array_equal(as_array(alone), as_array(expected)[:, 0])
+
+
+def test_the_state_of_a_large_cell_is_written_in_place(cell, threads):
+    """Large enough for threads."""
+    threads(2)
+    single = cell_of(cell)(N_IN, 400, rng=0)
+    x, state = np.ones((40, N_IN), np.float32), np.ones((states_of(cell), 40, 400), np.float32)
+    expected, kept, place = single(x, as_state(state)), as_state(state.copy()), as_state(state * np.nan)
+    assert single(x, kept, kept) is kept and single(x, as_state(state), place) is place
+    np.testing.assert_array_equal(kept, expected)
+    np.testing.assert_array_equal(place, expected)
+
+
+def test_places_of_a_state_may_overlap_what_is_read():
+    """Whatever is written where, the result is that of arguments apart."""
+    single = pyrnn.LSTMCell(H, H, rng=0)
+    rng = np.random.default_rng(0)
+    for which in itertools.product(range(4), repeat=5):
+        memory = rng.standard_normal((6, 1, H)).astype(np.float32)
+        x, h0, c0, h1, c1 = (memory[part] for part in which)
+        if which[3] == which[4]:
+            with pytest.raises(ValueError, match="out"):
+                single(x, (h0, c0), out=(h1, c1))
+            continue
+        expected = single(x.copy(), (h0.copy(), c0.copy()))
+        np.testing.assert_array_equal(single(x, (h0, c0), out=(h1, c1)), expected)
+        shifted = memory.ravel()[H // 2 : H // 2 + H].reshape(1, H)  # half of two others
+        apart = np.empty((1, H), np.float32)
+        expected = single(x.copy(), (h0.copy(), c0.copy()))
+        np.testing.assert_array_equal(single(x, (h0, c0), out=(shifted, apart)), expected)
+
+
+def wrong_places(shape, dtype):
+    """What no result can be written to as it is."""
+    frozen = np.empty(shape, dtype)
+    frozen.flags.writeable = False
+    rows, columns = shape
+    return [
+        frozen,
+        np.empty((rows + 1, columns), dtype),
+        np.empty((rows, columns, 1), dtype),
+        np.empty((rows, 2 * columns), dtype)[:, ::2],
+        np.asfortranarray(np.empty((rows, columns), dtype)),
+        np.empty(shape, np.dtype(dtype).newbyteorder()),
+        np.empty(shape, np.float16),
+        np.frombuffer(bytearray(frozen.nbytes + 1), np.uint8)[1:].view(dtype).reshape(shape),
+        [[0.0] * columns] * rows,
+        "out",
+        0,
+    ]
+
+
+def test_a_place_that_cannot_be_written_to_is_an_error(cell, dtype):
+    single, layer = paired(cell, dtype)
+    x, state = drawn(2, dtype, states=states_of(cell))
+    stream = layer.stream(2)
+    for wrong in wrong_places((2, H), dtype):
+        right = [np.zeros((2, H), dtype) for _ in state]
+        with pytest.raises((TypeError, ValueError), match=r"\bout\b"):
+            stream(x[0], out=wrong)
+        for q, x_t in itertools.product(range(len(right)), (x[0], x[0].tolist())):
+            out = tuple(wrong if p == q else part for p, part in enumerate(right))
+            with pytest.raises((TypeError, ValueError), match=r"\bout\b"):
+                single(x_t, as_state(state), out if len(out) > 1 else out[0])
+        assert not any(part.any() for part in right)
+    for wrong in [right, (*right, None), (None, *right[1:])]:
+        with pytest.raises((TypeError, ValueError), match=r"\bout\b"):
+            single(x[0], as_state(state), wrong)
+    assert not as_array(stream.state).any()
+
+
+@each_batch
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_gradients_of_a_cell_are_those_of_the_reference(cell, dtype, isa, B, bias):
     single, _ = paired(cell, dtype, bias=bias)
@@ -151,6 +239,21 @@ def test_a_stream_is_the_layer_step_by_step(cell, dtype, isa, B, layers):
     assert not as_array(stream.state).any()
 
 
+@each_batch
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_stream_writes_where_it_is_told(cell, dtype, isa, B, layers):
+    layer = layer_of(cell)(H, H, layers, dtype=dtype, rng=0)
+    x = np.random.default_rng(1).standard_normal((T, B, H)).astype(dtype)
+    stream, place, known = layer.stream(B), np.empty((B, H), dtype), layer(x)[0]
+    for x_t, y_t in zip(x, known, strict=True):
+        assert stream(x_t, place) is place
+        np.testing.assert_array_equal(place, y_t)
+    stream.reset()
+    for x_t, y_t in zip(x, known, strict=True):  # over its input
+        np.testing.assert_array_equal(stream(x_t, out=x_t), y_t)
+        np.testing.assert_array_equal(x_t, y_t)
+
+
 def test_a_large_stream_is_the_layer_step_by_step(cell, threads):
     """Large enough for threads."""
     threads(2)
@@ -160,6 +263,10 @@ def test_a_large_stream_is_the_layer_step_by_step(cell, threads):
     stream = layer.stream(40)
     for x_t, y_t in zip(x, y, strict=True):
         np.testing.assert_array_equal(stream(x_t), y_t)
+    stream.reset()
+    place = np.empty((40, 400), np.float32)
+    for x_t, y_t in zip(x, y, strict=True):
+        np.testing.assert_array_equal(stream(x_t, place), y_t)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

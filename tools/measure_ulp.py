@@ -3,7 +3,8 @@
     python tools/measure_ulp.py                 a dense sample, seconds
     python tools/measure_ulp.py --exhaustive    every float32 there is, minutes; a denser sample of float64
 
-Prints the largest error in units in the last place and the argument it was found at; fails above 2.5.
+Prints the largest error in units in the last place and the argument it was found at; fails above 2.5. Numbers
+below the smallest normal one are computed with, and then, as kernels do, taken for zeros.
 The compiler is $CC, or cc. The measuring program is tests/c/ulp.c.
 """
 

@@ -1,11 +1,8 @@
 /* An LSTM and a GRU through the installed C library: outputs, states and gradients against the numbers of
  * make_expected.py, with every instruction set that this CPU has, in both dtypes; then one call for every
  * status. Prints what was run and exits with the number of failures. */
+#include "check.h"
 #include <math.h>
-#include <pyrnn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 typedef struct {
     const char *name;
@@ -17,36 +14,6 @@ typedef struct {
     const double *y, *state, *dx, *dw_ih, *dw_hh, *db_ih, *db_hh, *dstate0;
 } problem;
 #include "expected.h"
-
-static int failures;
-
-static void expect(int ok, const char *what)
-{
-    if (!ok) {
-        printf("FAILED: %s\n", what);
-        failures++;
-    }
-}
-
-/* Every buffer starts at a multiple of 64 bytes and ends where its numbers end, so that a sanitizer sees one
- * step too far. They live until the end of the program. */
-static void *buffers[1000];
-static int n_buffers;
-
-static void *buffer(size_t bytes)
-{
-    void *p = NULL;
-    if (n_buffers == 1000 || posix_memalign(&p, 64, bytes ? bytes : 1))
-        abort();
-    memset(p, 0xff, bytes); /* NaN: what is not written is seen */
-    return buffers[n_buffers++] = p;
-}
-
-static void release(void)
-{
-    while (n_buffers)
-        free(buffers[--n_buffers]);
-}
 
 static void *array(int dtype, const double *v, ptrdiff_t n)
 {

@@ -1,0 +1,1 @@
+from pyrnn._core cimport Stream
