@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyrnn
+
 from . import harness
 from .peers import Run, available
 from .peers.ours import Pyrnn, make_layer
@@ -140,9 +142,12 @@ class _Traced:
 
     def __enter__(self) -> _Traced:
         gc.collect()
+        pyrnn.empty_cache()
         tracemalloc.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.held, self.peak = tracemalloc.get_traced_memory()
+        _, self.peak = tracemalloc.get_traced_memory()
+        pyrnn.empty_cache()
+        self.held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -10,6 +10,7 @@ except ImportError as error:
 
 from . import functional, layers, losses, optim, reference
 from ._config import choose_isa, show_config
+from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell
 from .layers import Embedding, Linear
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "clip_grad_norm",
     "cross_entropy",
+    "empty_cache",
     "functional",
     "get_num_threads",
     "layers",

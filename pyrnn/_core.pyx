@@ -143,12 +143,7 @@ def threads_possible():
     return bool(pyrnn_threads_possible())
 
 
-cdef cnp.ndarray buffer(size_t size):
-    """`size` bytes, aligned to 64."""
-    cdef cnp.npy_intp n = <cnp.npy_intp>size + 64
-    cdef cnp.ndarray raw = cnp.PyArray_EMPTY(1, &n, cnp.NPY_UINT8, 0)
-    cdef size_t skip = (64 - <size_t>cnp.PyArray_DATA(raw) % 64) % 64
-    return raw[skip:skip + size]
+include "_memory.pxi"
 
 
 def pack(int cell, int use, w_ih, w_hh, b_ih, b_hh):

@@ -337,13 +337,13 @@ class Recurrent(Layer):
         return functional.Sequence(x, state, call.lengths, call.reset, slot % self.directions == 1)
 
     def _between(self, call: Call) -> Array:
-        return np.empty((*call.x.shape[:2], self.directions * self.hidden_size), self.dtype)
+        return _core.empty((*call.x.shape[:2], self.directions * self.hidden_size), self.dtype)
 
     def _output(self, call: Call) -> Array:
         """The array of y, seen time-major."""
         T, B, _ = call.x.shape
         if self.batch_first and call.batched:
-            return np.empty((B, T, self.directions * self.hidden_size), self.dtype).swapaxes(0, 1)
+            return _core.empty((B, T, self.directions * self.hidden_size), self.dtype).swapaxes(0, 1)
         return self._between(call)
 
     def _return(self, call: Call, array: Array) -> Array:

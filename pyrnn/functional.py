@@ -66,7 +66,7 @@ def infer(
     """Run checked arguments through packed weights; y (T, B, H) may be given, e.g. half of a wider array."""
     T, B = seq.x.shape[:2]
     if y is None:
-        y = np.empty((T, B, units), seq.x.dtype)
+        y = _core.empty((T, B, units), seq.x.dtype)
     state = tuple(np.empty((B, units), seq.x.dtype) for _ in range(cell.states))
     _core.forward(packed, *seq, y, state, None, get_num_threads())
     return y, state
@@ -82,15 +82,15 @@ def train(
     T, B, inputs = seq.x.shape
     dtype, rows = seq.x.dtype, cell.gates * units
     if y is None:
-        y = np.empty((T, B, units), dtype)
+        y = _core.empty((T, B, units), dtype)
     state = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
-    saved = np.empty(_core.saved_size(cell.number, dtype, inputs, units, T, B), dtype)
+    saved = _core.empty((_core.saved_size(cell.number, dtype, inputs, units, T, B),), dtype)
     _core.forward(packed, *seq, y, state, saved, get_num_threads())
 
     def pull(dy: Array, dstate: Given | None) -> tuple[Array, States, tuple[Array, Array, Array, Array]]:
-        dx = np.empty((T, B, inputs), dtype)
+        dx = _core.empty((T, B, inputs), dtype)
         dstate0 = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
-        weights = np.empty((rows, inputs), dtype), np.empty((rows, units), dtype)
+        weights = _core.empty((rows, inputs), dtype), _core.empty((rows, units), dtype)
         biases = np.empty(rows, dtype), np.empty(rows, dtype)
         _core.backward(back, *seq, saved, dy, dstate, dx, dstate0, *weights, *biases, get_num_threads())
         return dx, dstate0, (*weights, *biases)

@@ -191,11 +191,14 @@ def test_nothing_between_strided_rows_is_written(cell, dtype, isa, lanes, revers
 
 
 def traced(call):
-    """The result of a call, the bytes it holds, and the most that the call held."""
+    """The result of a call, the bytes it holds, and the most that the call held; no memory is kept from before."""
+    pyrnn.empty_cache()
     tracemalloc.start()
     try:
         result = call()
-        held, peak = tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
+        pyrnn.empty_cache()
+        held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     return result, held, peak

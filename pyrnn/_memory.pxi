@@ -1,0 +1,127 @@
+# Memory for large arrays, kept from one call to the next: fresh memory costs a page fault for every page of it, which takes
+# as long as a third of a training step. The interpreter's lock guards it.
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #include <stdint.h>
+    #if defined __linux__
+    #include <sys/mman.h>
+    #endif
+
+    #ifdef __SANITIZE_ADDRESS__
+    enum { KEPT_MEGABYTES = 0 }; /* memory that is not freed hides who still uses it */
+    #else
+    enum { KEPT_MEGABYTES = 256 };
+    #endif
+
+    static void advise_huge_pages(void *memory, size_t size)
+    {
+    #if defined __linux__ && defined MADV_HUGEPAGE
+        const size_t page = 4096, from = ((uintptr_t)memory + page - 1) / page * page;
+        if (size >= 4u << 20) /* as NumPy does */
+            madvise((void *)from, (uintptr_t)memory + size - from, MADV_HUGEPAGE);
+    #else
+        (void)memory, (void)size;
+    #endif
+    }
+    """
+    enum: KEPT_MEGABYTES
+    void advise_huge_pages(void *memory, size_t size) noexcept
+
+cdef struct Block:
+    void *raw
+    size_t size
+
+cdef enum:
+    KEPT_BLOCKS = 32
+    SMALL = 1 << 20  # bytes; below it the C library keeps memory well enough by itself
+    ALIGNED = 64
+
+cdef Block[KEPT_BLOCKS] kept  # oldest first
+cdef int kept_blocks = 0
+cdef size_t kept_bytes = 0
+
+
+cdef Block remove_kept(int i) noexcept:
+    global kept_blocks, kept_bytes
+    cdef Block block = kept[i]
+    kept_blocks -= 1
+    kept_bytes -= block.size
+    for j in range(i, kept_blocks):
+        kept[j] = kept[j + 1]
+    return block
+
+
+cdef class Lease:
+    """A block that an array lives in; goes back when the last array that needs it is gone."""
+    cdef Block block
+
+    def __dealloc__(self):
+        global kept_blocks, kept_bytes
+        cdef size_t limit = <size_t>KEPT_MEGABYTES << 20
+        if self.block.raw == NULL:
+            return
+        if self.block.size > limit:
+            PyMem_RawFree(self.block.raw)
+            return
+        while kept_blocks == KEPT_BLOCKS or kept_bytes + self.block.size > limit:
+            PyMem_RawFree(remove_kept(0).raw)
+        kept[kept_blocks] = self.block
+        kept_blocks += 1
+        kept_bytes += self.block.size
+
+
+cdef Lease lease(size_t size):
+    """At least `size` bytes: a kept block of up to twice as many, the latest first, or a new one."""
+    cdef Lease taken = Lease.__new__(Lease)
+    for i in range(kept_blocks - 1, -1, -1):
+        if size <= kept[i].size <= 2 * size:
+            taken.block = remove_kept(i)
+            return taken
+    taken.block.raw = PyMem_RawMalloc(size)
+    if taken.block.raw == NULL:
+        raise MemoryError
+    taken.block.size = size
+    advise_huge_pages(taken.block.raw, size)
+    return taken
+
+
+cdef cnp.ndarray new_array(int nd, cnp.npy_intp *dims, int typenum, size_t bytes):
+    """An array of `bytes`, not initialized, aligned to 64 where it is large."""
+    cdef Lease home
+    cdef char *start
+    if bytes < SMALL:
+        return cnp.PyArray_EMPTY(nd, dims, typenum, 0)
+    home = lease(bytes + ALIGNED)
+    start = <char *>home.block.raw
+    start += (ALIGNED - <size_t>start % ALIGNED) % ALIGNED
+    array = cnp.PyArray_SimpleNewFromData(nd, dims, typenum, start)
+    cnp.set_array_base(array, home)
+    return array
+
+
+def empty(tuple shape, dtype):
+    """As numpy.empty for float32 and float64, in memory that may have been used before."""
+    cdef cnp.npy_intp[4] dims
+    cdef size_t bytes = dtype.itemsize
+    cdef int nd = len(shape)
+    for i in range(nd):
+        dims[i] = shape[i]
+        bytes *= <size_t>dims[i]
+    return new_array(nd, dims, cnp.NPY_FLOAT if dtype.itemsize == 4 else cnp.NPY_DOUBLE, bytes)
+
+
+def empty_cache():
+    """Give the memory that is kept for further calls back to the system."""
+    while kept_blocks:
+        PyMem_RawFree(remove_kept(kept_blocks - 1).raw)
+
+
+cdef cnp.ndarray buffer(size_t size):
+    """`size` bytes, aligned to 64."""
+    cdef cnp.npy_intp n = <cnp.npy_intp>size + ALIGNED
+    cdef cnp.ndarray raw = new_array(1, &n, cnp.NPY_UINT8, n)
+    cdef size_t skip = (ALIGNED - <size_t>cnp.PyArray_DATA(raw) % ALIGNED) % ALIGNED
+    return raw[skip:skip + size]
