@@ -30,6 +30,7 @@ typedef struct {
     real *db; /* [panel][slot][L] */
     real *ds; /* [row of strip][S][Hp] */
     const real **x, **h[MAX_PHASES]; /* [pair] what the products of dW and dR read */
+    real *x_tiles, *h_tiles[MAX_PHASES]; /* the same, gathered for them: [tile][pair][k of the tile] */
     real **dx; /* [pair] */
 } backward_space;
 
@@ -45,10 +46,12 @@ static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, b
     for (int i = 0; i < c->phases; i++) {
         space->dr[i] = (real *)PART(H * Hp * c->phase[i].count * size);
         space->h[i] = (const real **)PART(block * sizeof(real *));
+        space->h_tiles[i] = (real *)PART(block * H * size);
     }
     space->db = (real *)PART(Hp * c->slots * size);
     space->ds = (real *)PART(strip * c->states * Hp * size);
     space->x = (const real **)PART(block * sizeof(real *));
+    space->x_tiles = (real *)PART(block * I * size);
     space->dx = (real **)PART(block * sizeof(real *));
 #undef PART
     return used;
@@ -239,9 +242,9 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                                  .length = job_length(job, p),
                                  .ds = space.ds + (p - b->p0) * state_size};
     if (b->starts)
-        EACH_PART(part, me)
-    if (part == 0)
-        backward_states_in(c, job, rows, n);
+        EACH_PART (part, me)
+            if (part == 0)
+                backward_states_in(c, job, rows, n);
     ptrdiff_t pairs = block_pairs(job, b), panel_step = pairs * c->slots * L, pair = pairs, active = 0;
     for (ptrdiff_t s = b->s1; s-- > b->s0;) {
         pair -= block_active(job, b, s);
@@ -250,8 +253,7 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
         for (ptrdiff_t r = 0; r < active; r++)
             backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
         for (int phase = c->phases - 1; phase >= 0; phase--)
-            EACH_PART(part, me)
-            {
+            EACH_PART (part, me) {
                 for (ptrdiff_t r = 0; r < active && part == 0 && phase == 0; r++)
                     backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
                 backward_phase(c, back, phase, job, packed, &lay, &space,
@@ -259,16 +261,15 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
             }
     }
     if (b->s1 > b->s0)
-        EACH_PART(part, me)
-        {
+        EACH_PART (part, me) {
             share panels = panels_of_part(job, grain, me, part);
             backward_phase(c, back, COLLECT, job, packed, &lay, &space, panels, rows, active, panel_step, 0);
             backward_cut(c, job, panels, rows, active, b->s0);
         }
     if (b->ends)
-        EACH_PART(part, me)
-    if (part == 0)
-        backward_states_out(c, job, rows, n);
+        EACH_PART (part, me)
+            if (part == 0)
+                backward_states_out(c, job, rows, n);
 }
 
 /* Blocks: half of the level-2 cache for the gate gradients; 256 pairs at least, for each block reads and

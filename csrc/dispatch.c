@@ -237,8 +237,7 @@ static void forward(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, cons
     if (job->by_units)
         kernels->cells[cell].forward(job, me, me->own);
     else
-        EACH_PART(part, me)
-        {
+        EACH_PART (part, me) {
             pyrnn_walk alone = walk_alone();
             kernels->cells[cell].forward(job, &alone, part);
         }
@@ -295,20 +294,21 @@ static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, con
             if (job->by_units)
                 kernels->cells[cell].backward(job, &b, me, me->own);
             else
-                EACH_PART(part, me)
-                {
+                EACH_PART (part, me) {
                     pyrnn_walk alone = walk_alone();
                     kernels->cells[cell].backward(job, &b, &alone, part);
                 }
-            EACH_PART(part, me)
-            kernels->products(cell, job, &b, part);
+            EACH_PART (part, me)
+                kernels->gather(cell, job, &b, part);
+            EACH_PART (part, me)
+                kernels->products(cell, job, &b, part);
             b.first = b.starts = 0;
             b.s1 = b.s0;
         } while (!b.ends);
         b.p0 = b.p1;
     } while (b.p0 < job->B);
-    EACH_PART(part, me)
-    kernels->finish(cell, job, part);
+    EACH_PART (part, me)
+        kernels->finish(cell, job, part);
 }
 
 pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)

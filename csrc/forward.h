@@ -217,23 +217,23 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             for (ptrdiff_t r = 0; r < m; r++)
                 space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
                                     rows[r].row * job->x_row;
-        EACH_PART(part, me)
-        project(c, job, packed, panels_of_part(job, grain, me, part), space->x, pairs, space->ax);
+        EACH_PART (part, me)
+            project(c, job, packed, panels_of_part(job, grain, me, part), space->x, pairs, space->ax);
         const real *ax = space->ax;
         for (; s < end; s++) {
             n = still_active(rows, n, s);
             for (ptrdiff_t r = 0; r < n; r++)
                 forward_advance(c, job, packed + lay.zero, rows + r, s);
             for (int phase = 0; phase < c->phases; phase++)
-                EACH_PART(part, me)
-            forward_phase(c, point, phase, job, packed, &lay, panels_of_part(job, grain, me, part), rows, n,
-                          ax, pairs * c->gates * L, s & 1);
+                EACH_PART (part, me)
+                    forward_phase(c, point, phase, job, packed, &lay, panels_of_part(job, grain, me, part),
+                                  rows, n, ax, pairs * c->gates * L, s & 1);
             ax += n * c->gates * L;
         }
     }
-    EACH_PART(part, me)
-    for (ptrdiff_t r = part; r < in_strip; r += me->parts)
-        forward_end(c, job, packed + lay.zero, rows + r);
+    EACH_PART (part, me)
+        for (ptrdiff_t r = part; r < in_strip; r += me->parts)
+            forward_end(c, job, packed + lay.zero, rows + r);
 }
 
 /* All rows, by units; or those of part `number`, alone. Rows are dealt out in turn: each part gets long and short

@@ -3,8 +3,7 @@
  *     product  out[r][v] = init[v] + sum_k a[r][k] * w[k][v]     x@W, h@R, dG@R, dG@W
  *     outer    out[r][v] += sum_k a[k][r] * p[k][v]              x'dG, h'dG
  *
- * In the first, rows r lie anywhere, k is contiguous and w packed; in the second, r is contiguous and k lies
- * anywhere. Every element adds its products in one fixed order, whatever the tile it falls into: that is what
+ * In the first, rows r lie anywhere, k is contiguous and w packed; in the second, a has been gathered tile by tile. Every element adds its products in one fixed order, whatever the tile it falls into: that is what
  * makes a row's result independent of the batch around it. */
 
 /* The k of a product: `runs` pieces of `length` elements, run_step apart in a row and contiguous in w. */
@@ -220,30 +219,30 @@ INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const re
     }
 }
 
-/* out[r][panel][gate] += sum over n pairs k of a[k][r] * p[k][panel][gate]. p: pairs are p_step apart, panels
- * p_panel apart. out: rows of `gates` vectors, panels out_panel apart, both in reals. rows, panels and gates
- * are constants. */
+/* out[r][panel][gate] = that, or zero, + sum over n pairs k of a[k][r] * p[k][panel][gate]. a: pairs of `rows`
+ * elements. p: pairs are p_step apart, panels p_panel apart. out: rows of `gates` vectors, panels out_panel apart,
+ * both in reals. rows, panels and gates are constants. */
 INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out_panel, int from_zero,
-                       const real *const *a, ptrdiff_t first, ptrdiff_t n, const real *p, ptrdiff_t p_step,
-                       ptrdiff_t p_panel)
+                       const real *a, ptrdiff_t n, const real *p, ptrdiff_t p_step, ptrdiff_t p_panel)
 {
     V acc[MAX_ROWS][MAX_VECS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * gates; v++)
-            acc[r][v] =
-                from_zero ? vset(0) : vloada(out + v / gates * out_panel + (r * gates + v % gates) * L);
+        for (int v = 0; v < panels * gates; v++) {
+            acc[r][v] = vset(0);
+            /* the tile after this one, for its turn */
+            __builtin_prefetch(out + v / gates * out_panel + ((rows + r) * gates + v % gates) * L, 1, 2);
+        }
 #pragma GCC unroll 2
-    for (ptrdiff_t k = 0; k < n; k++, p += p_step) {
-        const real *ak = a[k] + first;
+    for (ptrdiff_t k = 0; k < n; k++, a += rows, p += p_step) {
         V pk[MAX_VECS];
 #pragma GCC unroll 4
         for (int v = 0; v < panels * gates; v++)
             pk[v] = vloada(p + v / gates * p_panel + v % gates * L);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            V b = vset(ak[r]);
+            V b = vset(a[r]);
 #pragma GCC unroll 4
             for (int v = 0; v < panels * gates; v++)
                 acc[r][v] = vfma(b, pk[v], acc[r][v]);
@@ -252,19 +251,20 @@ INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * gates; v++)
-            vstorea(out + v / gates * out_panel + (r * gates + v % gates) * L, acc[r][v]);
+        for (int v = 0; v < panels * gates; v++) {
+            real *sum = out + v / gates * out_panel + (r * gates + v % gates) * L;
+            vstorea(sum, from_zero ? acc[r][v] : vloada(sum) + acc[r][v]);
+        }
 }
 
 INLINE void outer_rows(int rows, int panels, int gates, real *out, ptrdiff_t out_panel, int from_zero,
-                       const real *const *a, ptrdiff_t first, ptrdiff_t n, const real *p, ptrdiff_t p_step,
-                       ptrdiff_t p_panel)
+                       const real *a, ptrdiff_t n, const real *p, ptrdiff_t p_step, ptrdiff_t p_panel)
 {
 #define ROWS(m)                                                                                              \
     case m:                                                                                                  \
         if (m > tile_rows(panels * gates))                                                                   \
             __builtin_unreachable();                                                                         \
-        outer_tile(m, panels, gates, out, out_panel, from_zero, a, first, n, p, p_step, p_panel);            \
+        outer_tile(m, panels, gates, out, out_panel, from_zero, a, n, p, p_step, p_panel);                   \
         break;
     switch (rows) {
     default: __builtin_unreachable(); ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8)
@@ -273,17 +273,21 @@ INLINE void outer_rows(int rows, int panels, int gates, real *out, ptrdiff_t out
 }
 
 NOINLINE static void outer(int rows, int panels, int gates, real *out, ptrdiff_t out_panel, int from_zero,
-                           const real *const *a, ptrdiff_t first, ptrdiff_t n, const real *p,
-                           ptrdiff_t p_step, ptrdiff_t p_panel)
+                           const real *a, ptrdiff_t n, const real *p, ptrdiff_t p_step, ptrdiff_t p_panel)
 {
 #define SHAPE(m, g)                                                                                          \
-    case (m) * 8 + (g):                                                                                      \
-        outer_rows(rows, m, g, out, out_panel, from_zero, a, first, n, p, p_step, p_panel);                  \
-        break;
+    case (m) * 8 + (g): outer_rows(rows, m, g, out, out_panel, from_zero, a, n, p, p_step, p_panel); break;
     switch (panels * 8 + gates) {
     default:
         __builtin_unreachable();
-        SHAPE(1, 1) SHAPE(2, 1) SHAPE(3, 1) SHAPE(4, 1) SHAPE(1, 2) SHAPE(2, 2) SHAPE(1, 3) SHAPE(1, 4)
+        SHAPE(1, 1)
+        SHAPE(2, 1)
+        SHAPE(3, 1)
+        SHAPE(4, 1)
+        SHAPE(1, 2)
+        SHAPE(2, 2)
+        SHAPE(1, 3)
+        SHAPE(1, 4)
     }
 #undef SHAPE
 }

@@ -32,32 +32,50 @@ static void input_gradients(const cell *c, const pyrnn_job *job, const backward_
     }
 }
 
-/* sum[panel][k][gate] += a' dG over the block's pairs, for this thread's tiles; a[pair] has K elements, the
- * gates are the slots first..first+gates-1. Pairs are taken in runs, so that a panel's gradients stay in the
- * level-1 cache for all k. */
-static void weight_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
-                             const pyrnn_block *b, ptrdiff_t pairs, int first, int gates,
-                             const real *const *a, ptrdiff_t K, real *sum, int thread)
+/* What the products of dW or dR read of the pairs [from, to), tile by tile: out[tile][pair][k of the tile]. Read where
+ * it lies, every pair's few elements would be a line of their own, in every panel anew. */
+static void gather(int gates, const real *const *a, ptrdiff_t K, ptrdiff_t pairs, share mine, real *out)
 {
-    enum { RUN = 128 };
-    const int at_once = panels_at_once(gates), most = tile_rows(at_once * gates);
-    ptrdiff_t panels = panels_of(job->H), groups = (panels + at_once - 1) / at_once, step = c->slots * L;
-    row_split split = split_rows(K, most);
-    share mine = share_of(groups * split.tiles, thread, job->threads);
-    for (ptrdiff_t task = mine.from, end; task < mine.to; task = end) {
-        ptrdiff_t group = task / split.tiles, panel = group * at_once, m = min_of(at_once, panels - panel);
-        end = min_of((group + 1) * split.tiles, mine.to);
-        ptrdiff_t run0 = 0;
-        do { /* once at least: sums that nothing is added to must still begin at zero */
-            ptrdiff_t run = min_of(RUN, pairs - run0);
-            const real *da = space->da + (panel * pairs + run0) * step + first * L;
-            for (ptrdiff_t t = task - group * split.tiles; t < end - group * split.tiles; t++) {
-                ptrdiff_t k = t * split.rows + min_of(t, split.more);
-                outer(split_size(&split, t), (int)m, gates, sum + (panel * K + k) * gates * L, K * gates * L,
-                      b->first && run0 == 0, a + run0, k, run, da, step, pairs * step);
-            }
-            run0 += RUN;
-        } while (run0 < pairs);
+    const row_split split = split_rows(K, tile_rows(panels_at_once(gates) * gates));
+    for (ptrdiff_t tile = 0, k = 0, n; tile < split.tiles; tile++, k += n) {
+        n = split_size(&split, tile);
+        for (ptrdiff_t i = 0; i < n; i += L) {
+            real *to = out + k * pairs + i;
+            for (ptrdiff_t pair = mine.from; pair < mine.to; pair++)
+                put(to + pair * n, get(a[pair] + k + i, n - i), n - i);
+        }
+    }
+}
+
+static void gather_pairs(int id, const pyrnn_job *job, const pyrnn_block *b, int thread)
+{
+    const cell *c = cells[id];
+    backward_space space;
+    backward_space_of(c, job, job->work, &space);
+    ptrdiff_t pairs = block_pairs(job, b);
+    share mine = share_of(pairs, thread, job->threads);
+    gather(c->gates, space.x, job->I, pairs, mine, space.x_tiles);
+    for (int i = 0; i < c->phases; i++)
+        gather(c->phase[i].count, space.h[i], job->H, pairs, mine, space.h_tiles[i]);
+}
+
+/* sum[panel][k][gate] += a' dG over the block's pairs, for this thread's tiles; `tiles` are a's K elements of each
+ * pair, gathered, and the gates are the slots first..first+gates-1. */
+static void weight_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
+                             const pyrnn_block *b, ptrdiff_t pairs, int first, int gates, const real *tiles,
+                             ptrdiff_t K, real *sum, int thread)
+{
+    const int at_once = panels_at_once(gates);
+    const ptrdiff_t panels = panels_of(job->H), groups = (panels + at_once - 1) / at_once,
+                    step = c->slots * L;
+    const row_split split = split_rows(K, tile_rows(at_once * gates));
+    const share mine = share_of(groups * split.tiles, thread, job->threads);
+    for (ptrdiff_t task = mine.from; task < mine.to; task++) {
+        ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
+        ptrdiff_t k = tile * split.rows + min_of(tile, split.more);
+        outer(split_size(&split, tile), (int)min_of(at_once, panels - panel), gates,
+              sum + (panel * K + k) * gates * L, K * gates * L, b->first, tiles + k * pairs, pairs,
+              space->da + panel * pairs * step + first * L, step, pairs * step);
     }
 }
 
@@ -84,10 +102,10 @@ static void products(int id, const pyrnn_job *job, const pyrnn_block *b, int thr
     ptrdiff_t pairs = block_pairs(job, b);
     if (job->dx)
         input_gradients(c, job, &space, pairs, thread);
-    weight_gradients(c, job, &space, b, pairs, 0, c->gates, space.x, job->I, space.dw, thread);
+    weight_gradients(c, job, &space, b, pairs, 0, c->gates, space.x_tiles, job->I, space.dw, thread);
     for (int i = 0; i < c->phases; i++)
-        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h[i], job->H,
-                         space.dr[i], thread);
+        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h_tiles[i],
+                         job->H, space.dr[i], thread);
     if (job->db_ih || job->db_hh)
         bias_gradients(c, job, &space, b, pairs, thread);
 }

@@ -65,6 +65,7 @@ const pyrnn_kernels PYRNN_TABLE = {
     .pack = pack,
     .plan_forward = plan_forward,
     .plan_backward = plan_backward,
+    .gather = gather_pairs,
     .products = products,
     .finish = finish,
     .step_size = sizeof(step_memory),

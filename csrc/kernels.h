@@ -98,8 +98,9 @@ typedef struct {
     /* Set threads (from the most that are allowed), by_units, strip, block and the sizes of work. */
     void (*plan_forward)(int cell, pyrnn_job *job);
     void (*plan_backward)(int cell, pyrnn_job *job);
-    void (*products)(int cell, const pyrnn_job *job, const pyrnn_block *block,
-                     int thread); /* after a block's time loop */
+    /* After a block's time loop: first one, then the other. */
+    void (*gather)(int cell, const pyrnn_job *job, const pyrnn_block *block, int thread);
+    void (*products)(int cell, const pyrnn_job *job, const pyrnn_block *block, int thread);
     void (*finish)(int cell, const pyrnn_job *job, int thread); /* after the last block */
     size_t step_size; /* bytes of a prepared step */
     void (*step_init)(int cell, pyrnn_prepared *step); /* all but the job is left to do */

@@ -46,8 +46,29 @@ static void pack_bias(int gates, const int *block, ptrdiff_t H, const real *bias
                 out[l] = bias && j0 + l < H ? bias[block[g] * H + j0 + l] : 0;
 }
 
-/* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. A
- * transposition, done in squares of L so that each line of w is read once. */
+/* to[c*to_step + r] = from[r*from_step + c] for r < rows, c < columns, in squares of L where they are whole. */
+NOINLINE static void transpose(ptrdiff_t rows, ptrdiff_t columns, const real *from, ptrdiff_t from_step,
+                               real *to, ptrdiff_t to_step)
+{
+    for (ptrdiff_t r0 = 0; r0 < rows; r0 += L)
+        for (ptrdiff_t c0 = 0; c0 < columns; c0 += L) {
+            const real *source = from + r0 * from_step + c0;
+            real *target = to + c0 * to_step + r0;
+            if (rows - r0 >= L && columns - c0 >= L) {
+                V square[L];
+                for (int i = 0; i < L; i++)
+                    square[i] = vload(source + i * from_step);
+                vtranspose(square);
+                for (int i = 0; i < L; i++)
+                    vstore(target + i * to_step, square[i]);
+            } else
+                for (ptrdiff_t r = 0; r < min_of(L, rows - r0); r++)
+                    for (ptrdiff_t c = 0; c < min_of(L, columns - c0); c++)
+                        target[c * to_step + r] = source[r * from_step + c];
+        }
+}
+
+/* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. */
 static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, real *out)
 {
     ptrdiff_t panels = panels_of(H);
@@ -56,10 +77,10 @@ static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, 
         for (ptrdiff_t v = 0; v < m * gates; v++) {
             ptrdiff_t j0 = (panel + v / gates) * L, n = min_of(L, H - j0);
             const real *from = w + (block[v % gates] * H + j0) * K;
-            for (ptrdiff_t k0 = 0; k0 < K; k0 += L)
-                for (ptrdiff_t l = 0; l < L; l++)
-                    for (ptrdiff_t k = k0; k < min_of(k0 + L, K); k++)
-                        out[k * step + v * L + l] = l < n ? from[l * K + k] : 0;
+            transpose(n, K, from, K, out + v * L, step);
+            for (ptrdiff_t k = 0; k < K; k++)
+                for (ptrdiff_t l = n; l < L; l++)
+                    out[k * step + v * L + l] = 0;
         }
         out += K * step;
     }
@@ -119,10 +140,7 @@ static void unpack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H
     for (ptrdiff_t panel = thread; panel < panels_of(H); panel += threads) {
         ptrdiff_t n = min_of(L, H - panel * L);
         for (int g = 0; g < gates; g++)
-            for (ptrdiff_t k0 = 0; k0 < K; k0 += L)
-                for (ptrdiff_t l = 0; l < n; l++)
-                    for (ptrdiff_t k = k0; k < min_of(k0 + L, K); k++)
-                        w[(block[g] * H + panel * L + l) * K + k] =
-                            from[((panel * K + k) * gates + g) * L + l];
+            transpose(K, n, from + (panel * K * gates + g) * L, gates * L, w + (block[g] * H + panel * L) * K,
+                      K);
     }
 }

@@ -145,6 +145,41 @@ INLINE void put(real *p, V v, ptrdiff_t n)
 #endif
 }
 
+/* ---- transposition ---- */
+
+/* a0 b0 a1 b1 ...: of the first halves (low) and of the second halves. */
+#if PYRNN_BYTES * 8 / PYRNN_REAL == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif PYRNN_BYTES * 8 / PYRNN_REAL == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif PYRNN_BYTES * 8 / PYRNN_REAL == 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+
+/* Element j of vector i to element i of vector j. Each pass brings what stands L/2 vectors apart side by side; after
+ * log2(L) of them every element has gone where its two numbers, read as one, rotate it. */
+INLINE void vtranspose(V *v)
+{
+#pragma GCC unroll 4
+    for (int distance = 1; distance < L; distance *= 2) {
+        V next[L];
+#pragma GCC unroll 8
+        for (int i = 0; i < L / 2; i++) {
+            next[2 * i] = __builtin_shufflevector(v[i], v[i + L / 2], LOW);
+            next[2 * i + 1] = __builtin_shufflevector(v[i], v[i + L / 2], HIGH);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++)
+            v[i] = next[i];
+    }
+}
+
 /* ---- exp, sigmoid, tanh ----
  *
  * Each takes x = n ln2 + r with an integer n and |r| <= ln2/2, and s = exp(r) - 1 from a polynomial; its
@@ -278,6 +313,8 @@ INLINE V vtanh(V x)
 /* max(x, 0). */
 INLINE V vrelu(V x) { return vmax(vset(0), x); }
 
+#undef LOW
+#undef HIGH
 #undef X86
 #undef NEON
 #undef PASTE
