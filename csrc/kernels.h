@@ -114,6 +114,9 @@ const pyrnn_kernels *pyrnn_kernels_of(int isa, int dtype);
 /* dispatch.c: what a pack was written for, once it has been judged. */
 pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);
 
+/* plan.c: operations of the products of a judged call's way forward. */
+double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer);
+
 /* plan.c: resolves a judged call and returns the bytes of work that it needs. With a NULL work it does no
  * more than that; else the job lacks only `packed` and what forward and backward do not share. */
 size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, int training, void *work,

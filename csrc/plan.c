@@ -69,6 +69,19 @@ static int useful_threads(int threads, double flops)
     return threads > 1 ? threads : 1;
 }
 
+double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer)
+{
+    pyrnn_cell_info info;
+    pyrnn_describe(layer->cell, &info);
+    double pairs = (double)seq->T * (double)seq->B;
+    if (seq->lengths) {
+        pairs = 0;
+        for (ptrdiff_t b = 0; b < seq->B; b++)
+            pairs += (double)seq->lengths[b];
+    }
+    return 2. * info.gates * pairs * (double)layer->units * ((double)layer->inputs + (double)layer->units);
+}
+
 size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, int training, void *work,
                   pyrnn_job *job)
 {
@@ -80,9 +93,7 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
         for (ptrdiff_t b = 0; b < B; b++)
             pairs += seq->lengths[b];
     }
-    pyrnn_cell_info info;
-    pyrnn_describe(layer->cell, &info);
-    double flops = 2. * info.gates * (double)pairs * (double)H * (double)(I + H);
+    double flops = pyrnn_flops(seq, layer);
     job->threads = useful_threads(seq->threads, training ? 2 * flops : flops);
     job->pairs = pairs;
     if (training)

@@ -222,6 +222,15 @@ typedef struct {
 PYRNN_API pyrnn_status pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes);
 PYRNN_API pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads);
 
+/* ---- Several calls ----
+ * n calls of pyrnn_forward, or of pyrnn_backward, that share nothing which one of them writes: the two directions of
+ * a layer, say. The results are those of one call after the other, but up to `at_once` of them run side by side, each
+ * in the threads of its sequence. PYRNN_OK, or what the first that failed returned. */
+PYRNN_API pyrnn_status pyrnn_forward_many(int n, int at_once, const pyrnn_sequence *seqs,
+                                          const pyrnn_outputs *outs);
+PYRNN_API pyrnn_status pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs,
+                                           const pyrnn_gradients *grads);
+
 #ifdef __cplusplus
 }
 #endif

@@ -22,36 +22,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array: ...
 def empty_cache() -> None: ...
 def pack(cell: int, use: int, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None) -> Array: ...
 def saved_size(cell: int, dtype: np.dtype[Any], I: int, H: int, T: int, B: int) -> int: ...
-def forward(
-    packed: Array,
-    x: Array,
-    state0: States,
-    lengths: Array | None,
-    reset: Array | None,
-    reverse: bool,
-    y: Array,
-    state: States,
-    saved: Array | None,
-    threads: int,
-) -> None: ...
-def backward(
-    packed: Array,
-    x: Array,
-    state0: States,
-    lengths: Array | None,
-    reset: Array | None,
-    reverse: bool,
-    saved: Array,
-    dy: Array,
-    dstate: States,
-    dx: Array | None,
-    dstate0: States,
-    dw_ih: Array,
-    dw_hh: Array,
-    db_ih: Array | None,
-    db_hh: Array | None,
-    threads: int,
-) -> None: ...
+def forward(calls: list[tuple[Any, ...]], threads: int) -> None: ...
+def backward(calls: list[tuple[Any, ...]], threads: int) -> None: ...
 
 class Step:
     def __init__(

@@ -65,12 +65,13 @@ cdef extern from "pyrnn.h" nogil:
                    const void *b_hh, void *packed)
     int pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes)
     int pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
-    int pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
     int pyrnn_step_size(const void *packed, ptrdiff_t B, size_t *bytes)
     int pyrnn_step_init(const void *packed, ptrdiff_t B, void *memory)
     void pyrnn_step(void *step, const void *x, const void *const *state0, void *const *state, void *y)
     int pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
-    int pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
+    int pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
+    int pyrnn_forward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs)
+    int pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
 
 cdef extern from *:
     """
@@ -193,47 +194,67 @@ cdef pyrnn_sequence sequence_of(x, state0, lengths, reset, bint reverse, int thr
     return seq
 
 
-def forward(packed, x, state0, lengths, reset, bint reverse, y, state, saved, int threads):
-    """One direction of one layer.
+cdef enum:
+    MANY = 2  # calls at once: the directions of a layer
 
-    x (T, B, I) and y (T, B, H) are contiguous in their last axis; state0 and state are tuples of (B, H) arrays, one a state;
-    lengths int64; saved None for inference.
+
+def forward(list calls, int threads):
+    """One direction of one layer a call, side by side where there are threads for it.
+
+    A call is a tuple (packed, x, state0, lengths, reset, reverse, y, state, saved): x (T, B, I) and y (T, B, H) are
+    contiguous in their last axis; state0 and state are tuples of (B, H) arrays, one a state; lengths int64; saved None for
+    inference.
     """
-    cdef pyrnn_sequence seq = sequence_of(x, state0, lengths, reset, reverse, threads)
-    cdef pyrnn_outputs out
+    cdef pyrnn_sequence seqs[MANY]
+    cdef pyrnn_outputs outs[MANY]
     cdef size_t size
-    out.packed = data(packed)
-    check(pyrnn_forward_work(out.packed, &seq, &size))
-    work = buffer(size)
-    out.y, out.y_step, out.y_row = data(y), stride(y, 0), stride(y, 1)
-    states_of(state, out.state)
-    out.saved, out.work = data(saved), data(work)
-    cdef int status
+    cdef int status, n = len(calls), i
+    held = []
+    for i in range(n):
+        packed, x, state0, lengths, reset, reverse, y, state, saved = <tuple>calls[i]
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, (threads + n - 1) // n)
+        outs[i].packed = data(packed)
+        check(pyrnn_forward_work(outs[i].packed, &seqs[i], &size))
+        work = buffer(size)
+        held.append(work)
+        outs[i].y, outs[i].y_step, outs[i].y_row = data(y), stride(y, 0), stride(y, 1)
+        states_of(state, outs[i].state)
+        outs[i].saved, outs[i].work = data(saved), data(work)
     with nogil:
-        status = pyrnn_forward(&seq, &out)
+        status = pyrnn_forward_many(n, threads, seqs, outs)
     check(status)
 
 
-def backward(packed, x, state0, lengths, reset, bint reverse, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih, db_hh,
-             int threads):
-    """Gradients of `forward`, into the last six arrays before `threads`; dx, dstate0, db_ih and db_hh may be None."""
-    cdef pyrnn_sequence seq = sequence_of(x, state0, lengths, reset, reverse, threads)
-    cdef pyrnn_gradients grads
+def backward(list calls, int threads):
+    """Gradients of `forward`.
+
+    A call is a tuple (packed, x, state0, lengths, reset, reverse, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih, db_hh),
+    of which the last six are written; dx, dstate0, db_ih and db_hh may be None.
+    """
+    cdef pyrnn_sequence seqs[MANY]
+    cdef pyrnn_gradients grads[MANY]
     cdef size_t size
-    grads.packed = data(packed)
-    check(pyrnn_backward_work(grads.packed, &seq, &size))
-    work = buffer(size)
-    grads.saved, grads.dy, grads.dy_step, grads.dy_row = data(saved), data(dy), stride(dy, 0), stride(dy, 1)
-    states_of(dstate, <void **>grads.dstate)
-    states_of(dstate0, grads.dstate0)
-    grads.dx = data(dx)
-    grads.dx_step = 0 if dx is None else stride(dx, 0)
-    grads.dx_row = 0 if dx is None else stride(dx, 1)
-    grads.dw_ih, grads.dw_hh, grads.db_ih, grads.db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
-    grads.work = data(work)
-    cdef int status
+    cdef int status, n = len(calls), i
+    held = []
+    for i in range(n):
+        (packed, x, state0, lengths, reset, reverse, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
+         db_hh) = <tuple>calls[i]
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, (threads + n - 1) // n)
+        grads[i].packed = data(packed)
+        check(pyrnn_backward_work(grads[i].packed, &seqs[i], &size))
+        work = buffer(size)
+        held.append(work)
+        grads[i].saved, grads[i].dy = data(saved), data(dy)
+        grads[i].dy_step, grads[i].dy_row = stride(dy, 0), stride(dy, 1)
+        states_of(dstate, <void **>grads[i].dstate)
+        states_of(dstate0, grads[i].dstate0)
+        grads[i].dx = data(dx)
+        grads[i].dx_step = 0 if dx is None else stride(dx, 0)
+        grads[i].dx_row = 0 if dx is None else stride(dx, 1)
+        grads[i].dw_ih, grads[i].dw_hh, grads[i].db_ih, grads[i].db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
+        grads[i].work = data(work)
     with nogil:
-        status = pyrnn_backward(&seq, &grads)
+        status = pyrnn_backward_many(n, threads, seqs, grads)
     check(status)
 
 

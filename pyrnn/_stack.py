@@ -121,13 +121,7 @@ class Recurrent(Layer):
         x, packed = call.x, self._packs(_core.FORWARD)
         for layer in range(self.num_layers):
             into = y if layer == self.num_layers - 1 else self._between(call)
-            for slot in self._slots(layer):
-                part = self._part(into, slot)
-                final.append(
-                    functional.infer(
-                        self._cell, packed[slot], self.hidden_size, self._sequence(call, x, slot), part
-                    )[1]
-                )
+            final += [ran.state for ran in functional.run(self._layers(call, layer, x, into, packed))]
             x = into
         return self._return(call, y), self._state_out(call, final)
 
@@ -172,24 +166,18 @@ class Recurrent(Layer):
         """
         call = self._read(x, state, lengths, reset)
         generator = self._generator if rng is None else as_generator(rng)
-        y, final, pulls, masks = self._output(call), [], [], []
+        y, final, ran, masks = self._output(call), [], [], []
         x, packed, back = call.x, self._packs(_core.FORWARD), self._packs(_core.BACKWARD)
         for layer in range(self.num_layers):
             into = y if layer == self.num_layers - 1 else self._between(call)
-            for slot in self._slots(layer):
-                seq = self._sequence(call, x, slot)
-                part = self._part(into, slot)
-                _, last, pull = functional.train(
-                    self._cell, packed[slot], back[slot], self.hidden_size, seq, part
-                )
-                final.append(last)
-                pulls.append(pull)
+            ran.append(functional.run(self._layers(call, layer, x, into, packed, back)))
+            final += [done.state for done in ran[-1]]
             if layer < self.num_layers - 1:
                 masks.append(self._drop(into, generator))
             x = into
 
         def pull_all(dy: ArrayLike, dstate: State = None) -> tuple[Array, State, Gradients]:
-            return self._pull(call, pulls, masks, dy, dstate)
+            return self._pull(call, ran, masks, dy, dstate)
 
         return (self._return(call, y), self._state_out(call, final)), pull_all
 
@@ -219,22 +207,24 @@ class Recurrent(Layer):
     def _pull(
         self,
         call: Call,
-        pulls: list[functional.Pull],
+        ran: list[list[functional.Ran]],
         masks: list[Array | None],
         dy: ArrayLike,
         dstate: State,
     ) -> tuple[Array, State, Gradients]:
         dy = self._gradient_in(call, dy)
         given = self._state_in(dstate, "dstate", call.x.shape[1], call.batched)
-        initial: list[tuple[Array, ...]] = [()] * len(pulls)
+        initial: list[tuple[Array, ...]] = [()] * self._slot_count
         grads: Gradients = {}
         for layer in reversed(range(self.num_layers)):
             dx = None
-            for slot in self._slots(layer):
-                d_last = (
-                    None if given is None else tuple(None if part is None else part[slot] for part in given)
-                )
-                part, initial[slot], weights = pulls[slot](self._part(dy, slot), d_last)
+            slots = self._slots(layer)
+            parts = [self._part(dy, slot) for slot in slots]
+            d_last = [
+                None if given is None else tuple(p if p is None else p[slot] for p in given) for slot in slots
+            ]
+            for slot, result in zip(slots, functional.pull(ran[layer], parts, d_last), strict=True):
+                part, initial[slot], weights = result
                 grads.update(zip(self._names(slot), weights, strict=True))
                 dx = part if dx is None else np.add(dx, part, out=dx)
             assert dx is not None  # a layer has at least one direction
@@ -335,6 +325,28 @@ class Recurrent(Layer):
     def _sequence(self, call: Call, x: Array, slot: int) -> functional.Sequence:
         state = None if call.states is None else tuple(p if p is None else p[slot] for p in call.states)
         return functional.Sequence(x, state, call.lengths, call.reset, slot % self.directions == 1)
+
+    def _layers(
+        self,
+        call: Call,
+        layer: int,
+        x: Array,
+        y: Array,
+        packed: list[Array],
+        back: list[Array] | None = None,
+    ) -> list[functional.Layer]:
+        """The directions of a layer; `back` for training."""
+        return [
+            functional.Layer(
+                self._cell,
+                packed[slot],
+                None if back is None else back[slot],
+                self.hidden_size,
+                self._sequence(call, x, slot),
+                self._part(y, slot),
+            )
+            for slot in self._slots(layer)
+        ]
 
     def _between(self, call: Call) -> Array:
         return _core.empty((*call.x.shape[:2], self.directions * self.hidden_size), self.dtype)

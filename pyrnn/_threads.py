@@ -28,9 +28,9 @@ def set_num_threads(n: int | None) -> None:
 
     Notes
     -----
-    Results do not depend on it, bit for bit. Small calls stay on one thread whatever it is. Threads that are
-    late, or busy with another call, are not waited for: the calling thread does their part. A forked child has
-    threads of its own.
+    Results do not depend on it, bit for bit. Small calls stay on one thread whatever it is. Threads that
+    are late, or busy with another call, are not waited for: the calling thread does their part. A forked
+    child has threads of its own.
     """
     global _threads
     if n is None:

@@ -60,42 +60,60 @@ def pack(cell: Cell, use: int, w_ih: Array, w_hh: Array, b_ih: Array | None, b_h
     return _core.pack(cell.number, use, w_ih, w_hh, b_ih, b_hh)
 
 
-def infer(
-    cell: Cell, packed: Array, units: int, seq: Sequence, y: Array | None = None
-) -> tuple[Array, States]:
-    """Run checked arguments through packed weights; y (T, B, H) may be given, e.g. half of a wider array."""
-    T, B = seq.x.shape[:2]
-    if y is None:
-        y = _core.empty((T, B, units), seq.x.dtype)
-    state = tuple(np.empty((B, units), seq.x.dtype) for _ in range(cell.states))
-    _core.forward(packed, *seq, y, state, None, get_num_threads())
-    return y, state
+class Layer(NamedTuple):
+    """One direction of one layer on checked arguments, to be run beside others of its kind."""
+
+    cell: Cell
+    packed: Array
+    back: Array | None  # None for inference
+    units: int
+    seq: Sequence
+    y: Array | None = None  # (T, B, H), e.g. half of a wider array; None for a new one
 
 
-Pull = Callable[[Array, "Given | None"], tuple[Array, States, tuple[Array, Array, Array, Array]]]
+class Ran(NamedTuple):
+    """A layer that has run; in training with what its way back needs."""
+
+    layer: Layer
+    y: Array
+    state: States
+    saved: Array | None
 
 
-def train(
-    cell: Cell, packed: Array, back: Array, units: int, seq: Sequence, y: Array | None = None
-) -> tuple[Array, States, Pull]:
-    """`infer`, keeping what `pull(dy, dstate) -> dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh)` needs."""
-    T, B, inputs = seq.x.shape
-    dtype, rows = seq.x.dtype, cell.gates * units
-    if y is None:
-        y = _core.empty((T, B, units), dtype)
-    state = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
-    saved = _core.empty((_core.saved_size(cell.number, dtype, inputs, units, T, B),), dtype)
-    _core.forward(packed, *seq, y, state, saved, get_num_threads())
+def run(layers: list[Layer]) -> list[Ran]:
+    """Run layers that do not depend on each other, one or two, side by side if there are threads for it."""
+    ran, calls = [], []
+    for layer in layers:
+        cell, seq = layer.cell, layer.seq
+        (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
+        y = _core.empty((T, B, layer.units), dtype) if layer.y is None else layer.y
+        state = tuple(np.empty((B, layer.units), dtype) for _ in range(cell.states))
+        saved = None
+        if layer.back is not None:
+            size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B)
+            saved = _core.empty((size,), dtype)
+        ran.append(Ran(layer, y, state, saved))
+        calls.append((layer.packed, *seq, y, state, saved))
+    _core.forward(calls, get_num_threads())
+    return ran
 
-    def pull(dy: Array, dstate: Given | None) -> tuple[Array, States, tuple[Array, Array, Array, Array]]:
+
+def pull(
+    ran: list[Ran], dys: list[Array], dstates: list[Given | None]
+) -> list[tuple[Array, States, tuple[Array, Array, Array, Array]]]:
+    """The way back of layers that ran: of each dx, dstate0 and (dw_ih, dw_hh, db_ih, db_hh)."""
+    results, calls = [], []
+    for (layer, _, _, saved), dy, dstate in zip(ran, dys, dstates, strict=True):
+        cell, seq, units = layer.cell, layer.seq, layer.units
+        (T, B, inputs), dtype, rows = seq.x.shape, seq.x.dtype, cell.gates * units
         dx = _core.empty((T, B, inputs), dtype)
         dstate0 = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
         weights = _core.empty((rows, inputs), dtype), _core.empty((rows, units), dtype)
         biases = np.empty(rows, dtype), np.empty(rows, dtype)
-        _core.backward(back, *seq, saved, dy, dstate, dx, dstate0, *weights, *biases, get_num_threads())
-        return dx, dstate0, (*weights, *biases)
-
-    return y, state, pull
+        calls.append((layer.back, *seq, saved, dy, dstate, dx, dstate0, *weights, *biases))
+        results.append((dx, dstate0, (*weights, *biases)))
+    _core.backward(calls, get_num_threads())
+    return results
 
 
 def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: int, name: str) -> None:
@@ -164,8 +182,8 @@ def forward(
     """
     entry, weights, seq = _read(cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse)
     packed = pack(entry, _core.FORWARD, *weights)
-    y, last = infer(entry, packed, weights[1].shape[1], seq)
-    return y, np.stack(last)
+    (done,) = run([Layer(entry, packed, None, weights[1].shape[1], seq)])
+    return done.y, np.stack(done.state)
 
 
 def vjp(
@@ -210,17 +228,17 @@ def vjp(
     entry, weights, seq = _read(cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse)
     units, (T, B) = weights[1].shape[1], seq.x.shape[:2]
     packed, back = (pack(entry, use, *weights) for use in (_core.FORWARD, _core.BACKWARD))
-    y, last, pull_arrays = train(entry, packed, back, units, seq)
+    ran = run([Layer(entry, packed, back, units, seq)])
 
-    def pull(dy: ArrayLike, dstate: ArrayLike | None = None) -> dict[str, Array]:
+    def pull_arrays(dy: ArrayLike, dstate: ArrayLike | None = None) -> dict[str, Array]:
         dy = _check.strided(dy, seq.x.dtype, "dy", (T, B, units))
         if dstate is not None:
             dstate = tuple(_check.contiguous(dstate, seq.x.dtype, "dstate", (entry.states, B, units)))
-        dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh) = pull_arrays(dy, dstate)
+        ((dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh)),) = pull(ran, [dy], [dstate])
         grads = {"dw_ih": dw_ih, "dw_hh": dw_hh, "db_ih": db_ih, "db_hh": db_hh}
         return {"dx": dx, "dstate": np.stack(dstate0), **grads}
 
-    return (y, np.stack(last)), pull
+    return (ran[0].y, np.stack(ran[0].state)), pull_arrays
 
 
 def _read(

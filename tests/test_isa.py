@@ -83,9 +83,9 @@ def test_a_pack_stays_right_when_another_set_is_selected(cell, dtype, isa):
     seq = functional.Sequence(given["x"], tuple(given["state"]), None, None, False)
     for other in available():
         _config.select_isa(other)
-        y, state, pull = functional.train(entry, *packs, 33, seq)
-        dx, dstate, grads = pull(given["dy"], tuple(given["dstate"]))
-        found = [y, np.stack(state), dx, np.stack(dstate), *grads]
+        ran = functional.run([functional.Layer(entry, *packs, 33, seq)])
+        ((dx, dstate, grads),) = functional.pull(ran, [given["dy"]], [tuple(given["dstate"])])
+        found = [ran[0].y, np.stack(ran[0].state), dx, np.stack(dstate), *grads]
         assert_same(dict(zip(expected, found, strict=True)), expected)
         assert_true(given, run(given))
 

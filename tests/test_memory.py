@@ -65,18 +65,18 @@ class Bare:
 
     def infer(self):
         y, state, _ = self.outputs()
-        _core.forward(self.packed(_core.FORWARD), *self.sequence(), y, state, None, 1)
+        _core.forward([(self.packed(_core.FORWARD), *self.sequence(), y, state, None)], 1)
         return {"y": y, "state": np.stack(state)}
 
     def run(self, wanted=True):
         y, state, saved = self.outputs()
-        _core.forward(self.packed(_core.FORWARD), *self.sequence(), y, state, saved, 1)
+        _core.forward([(self.packed(_core.FORWARD), *self.sequence(), y, state, saved)], 1)
         dx = self.transposed(self.empty(*self.x.shape)) if wanted else None
         dstate0 = self.place(tuple(self.empty(*part.shape) for part in state)) if wanted else None
         weights = [self.place(self.empty(*a.shape)) for a in self.weights]
         grads = weights if wanted else [*weights[:2], None, None]
         packed = self.packed(_core.BACKWARD)
-        _core.backward(packed, *self.sequence(), saved, self.dy, self.dstate, dx, dstate0, *grads, 1)
+        _core.backward([(packed, *self.sequence(), saved, self.dy, self.dstate, dx, dstate0, *grads)], 1)
         names = ("w_ih", "w_hh", "b_ih", "b_hh")
         results = {"y": y, "state": np.stack(state)}
         if wanted:
@@ -191,7 +191,7 @@ def test_nothing_between_strided_rows_is_written(cell, dtype, isa, lanes, revers
 
 
 def traced(call):
-    """The result of a call, the bytes it holds, and the most that the call held; no memory is kept from before."""
+    """The result of a call, the bytes it holds, and the most that it held; no memory is kept from before."""
     pyrnn.empty_cache()
     tracemalloc.start()
     try:

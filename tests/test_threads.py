@@ -191,8 +191,10 @@ def calls_of_the_binding(cell):
     step = layer_of(cell)(I, 256, rng=0).stream(200)
     x_t = np.zeros((200, I), dtype)
     return {
-        "forward": lambda: _core.forward(forward, *sequence, y, state, saved, 1),
-        "backward": lambda: _core.backward(back, *sequence, saved, given["dy"], None, dx, None, *grads, 1),
+        "forward": lambda: _core.forward([(forward, *sequence, y, state, saved)], 1),
+        "backward": lambda: _core.backward(
+            [(back, *sequence, saved, given["dy"], None, dx, None, *grads)], 1
+        ),
         "pack": lambda: functional.pack(entry, _core.FORWARD, *weights),
         "stream": lambda: step(x_t),
     }
