@@ -130,8 +130,12 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
     for (int k = 0; k < c->slots; k++)
         da[k] = phase == c->phases - 1 ? vset(0) : vloada(out + k * L);
     back(phase, acc, saved, s0, s1, ds, da);
+    /* What the product of the phase after reads, others may be reading now; that phase has written it. */
+    const int kept = phase == c->phases - 1 ? 0 : c->phase[phase + 1].count;
+    const int first_kept = kept ? c->phase[phase + 1].first : 0;
     for (int k = 0; k < c->slots; k++)
-        vstorea(out + k * L, da[k]);
+        if (k < first_kept || k >= first_kept + kept)
+            vstorea(out + k * L, da[k]);
     for (int q = 0; q < c->states; q++)
         vstorea(row->ds + q * Hp + j, ds[q]);
 }

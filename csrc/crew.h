@@ -14,11 +14,11 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-/* A part's counters, on lines of their own: the owner's claims disturb nobody who watches for the end. */
+/* A part's counters, on lines of their own: those who watch for the end do not slow down its owner's claims. */
 typedef struct {
     _Alignas(64) atomic_llong claimed; /* rounds in which it has been claimed */
-    atomic_int absent; /* its owner was missed last time, or has not come yet: no use waiting for his claim */
     _Alignas(64) atomic_llong done; /* rounds in which it is done */
+    atomic_int absent; /* its owner was missed last time, or has not come yet: no use waiting for his claim */
 } pyrnn_seat;
 
 /* Somebody's walk through the rounds. Without seats: through rounds of one part, alone. */
@@ -70,17 +70,17 @@ static inline void spin_pause(void)
  * the core away at every turn: whoever has the part may want it. */
 static inline int seat_wait(pyrnn_seat *seat, long long round)
 {
-    enum { PATIENCE = 200, SPINS = 1000 };
+    enum { AT_ONCE = 100, PATIENCE = 300, SPINS = 1000 }; /* looks: without a pause between them, ... */
     for (int spins = 0; !seat_done(seat, round); spins++) {
         int patience = atomic_load_explicit(&seat->absent, memory_order_relaxed) ? 0 : PATIENCE;
         if (spins >= patience && seat_claim(seat, round)) {
             atomic_store_explicit(&seat->absent, 1, memory_order_relaxed);
             return 1;
         }
-        if (spins < SPINS)
-            spin_pause();
-        else
+        if (spins >= SPINS)
             sched_yield();
+        else if (spins >= AT_ONCE)
+            spin_pause();
     }
     return 0;
 }

@@ -121,6 +121,12 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
     const pass walk = pass_of(panels, count, n, back);
     const int far = far_away(job, (panels.to - panels.from) * H * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * count));
+    if (job->by_units) /* what others have just written comes from their caches: all of it at once, not line by line */
+        for (ptrdiff_t r = 0; r < n; r++) {
+            const real *a = phase == 0 ? rows[r].prev[0] : rows[r].saved + c->phase[phase].source * H;
+            for (ptrdiff_t j = 0; j < H; j += LINE / (ptrdiff_t)sizeof(real))
+                __builtin_prefetch(a + j);
+        }
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);
         const real *w = packed + lay->r[phase] + b.panel * H * width, *next = NULL;
