@@ -11,6 +11,7 @@ VERSION: str
 COMPILER: str
 FORWARD: int
 BACKWARD: int
+KEPT: int
 
 def cells() -> dict[str, tuple[int, int, int, int]]: ...
 def isas() -> dict[str, bool]: ...

@@ -30,6 +30,8 @@ cdef extern from *:
     enum: KEPT_MEGABYTES
     void advise_huge_pages(void *memory, size_t size) noexcept
 
+KEPT = KEPT_MEGABYTES
+
 cdef struct Block:
     void *raw
     size_t size
@@ -114,7 +116,11 @@ def empty(tuple shape, dtype):
 
 
 def empty_cache():
-    """Give the memory that is kept for further calls back to the system."""
+    """Give the memory that is kept for further calls, 256 MiB at most, back to the system.
+
+    Arrays of 1 MiB or more live in memory that is kept when they are gone, since fresh memory costs a call up to a
+    third of its time. Arrays that are in use are not touched.
+    """
     while kept_blocks:
         PyMem_RawFree(remove_kept(kept_blocks - 1).raw)
 

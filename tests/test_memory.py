@@ -249,3 +249,68 @@ def test_what_is_saved_is_freed_with_pull():
     layer.vjp(x)
     _, held, peak = traced(lambda: layer.vjp(x)[0][1])
     assert held < MB / 8 < peak
+
+
+# ---- memory that is kept from call to call ----
+
+keeping = pytest.mark.skipif(_core.KEPT == 0, reason="a sanitizer build keeps nothing")
+
+
+def test_memory_in_use_is_never_given_twice():
+    layer, x = (
+        pyrnn.GRU(4, 64, rng=0),
+        np.random.default_rng(0).standard_normal((300, 32, 4)).astype(np.float32),
+    )
+    first = layer(x)[0]
+    assert first.nbytes >= MB
+    expected, part = first.copy(), first[7, 3:9]
+    del first  # a view keeps it alive
+    (y, _), pull = layer.vjp(-x)
+    np.testing.assert_array_equal(part, expected[7, 3:9])
+    again = layer(x)[0]
+    del y
+    for _ in range(3):
+        pull(np.ones_like(again))
+        layer(-x)
+    np.testing.assert_array_equal(again, expected)
+    np.testing.assert_array_equal(part, expected[7, 3:9])
+
+
+@keeping
+def test_memory_is_used_again_and_given_back():
+    layer, x = pyrnn.RNN(4, 64, rng=0), np.zeros((300, 32, 4), np.float32)
+    pyrnn.empty_cache()
+    y = layer(x)[0]
+    address = y.ctypes.data
+    del y
+    y = layer(x)[0]
+    assert y.ctypes.data == address
+    tracemalloc.start()
+    try:
+        pyrnn.empty_cache()
+        y = layer(x)[0]
+        del y
+        kept, _ = tracemalloc.get_traced_memory()
+        pyrnn.empty_cache()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept - left >= MB
+
+
+@keeping
+def test_no_more_than_the_limit_is_kept():
+    """One size after another, each too large to serve the one before."""
+    tracemalloc.start()
+    try:
+        pyrnn.empty_cache()
+        for factor in (1, 3, 9, 27, 60):
+            x = np.zeros((500 * factor, 32, 1), np.float32)
+            pyrnn.RNN(1, 64, rng=0)(x)
+            del x
+        kept, _ = tracemalloc.get_traced_memory()
+        pyrnn.empty_cache()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0 < kept - left <= _core.KEPT * MB
