@@ -30,6 +30,8 @@ static void choose_split(pyrnn_job *job, const cell *c, int grain)
     double step = 2. * c->gates * (double)job->H * (double)job->H * (double)job->B;
     ptrdiff_t most = min_of((ptrdiff_t)min_of((ptrdiff_t)(step / flops_each), 1 << 20), groups);
     int threads = (int)min_of(job->threads, most);
-    job->by_units = threads > 1 && job->B < (ptrdiff_t)job->threads * tile_rows(4);
+    /* A tile of four rows is nearly as fast as a full one, unless the weights come from far for each thread anew. */
+    const int enough = far_away(job, (ptrdiff_t)c->gates * job->H * job->H) ? tile_rows(4) : 4;
+    job->by_units = threads > 1 && job->B < (ptrdiff_t)job->threads * enough;
     job->threads = job->by_units ? threads : (int)max_of(min_of(job->threads, job->B), 1);
 }
