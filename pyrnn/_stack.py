@@ -327,25 +327,14 @@ class Recurrent(Layer):
         return functional.Sequence(x, state, call.lengths, call.reset, slot % self.directions == 1)
 
     def _layers(
-        self,
-        call: Call,
-        layer: int,
-        x: Array,
-        y: Array,
-        packed: list[Array],
-        back: list[Array] | None = None,
+        self, call: Call, layer: int, x: Array, y: Array, packed: list[Array], back: list[Array] | None = None
     ) -> list[functional.Layer]:
         """The directions of a layer; `back` for training."""
+        cell, units = self._cell, self.hidden_size
         return [
-            functional.Layer(
-                self._cell,
-                packed[slot],
-                None if back is None else back[slot],
-                self.hidden_size,
-                self._sequence(call, x, slot),
-                self._part(y, slot),
-            )
-            for slot in self._slots(layer)
+            functional.Layer(cell, packed[i], None if back is None else back[i], units, seq, self._part(y, i))
+            for i in self._slots(layer)
+            for seq in [self._sequence(call, x, i)]
         ]
 
     def _between(self, call: Call) -> Array:

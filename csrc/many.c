@@ -1,0 +1,67 @@
+/* Several calls side by side: parts of one round, each run by whoever claims it. Every call is judged by itself. */
+#include "kernels.h"
+
+enum { MANY = 8 }; /* calls at once */
+
+typedef struct {
+    int n;
+    const pyrnn_sequence *seqs;
+    const pyrnn_outputs *outs; /* or else */
+    const pyrnn_gradients *grads;
+    pyrnn_status status[MANY];
+    pyrnn_seat seats[MANY];
+} many;
+
+static void walk_many(void *context, int number)
+{
+    many *m = context;
+    pyrnn_walk me = m->n > 1 ? walk_with(m->seats, m->n, number) : walk_alone();
+    EACH_PART (part, &me)
+        m->status[part] = m->outs ? pyrnn_forward(&m->seqs[part], &m->outs[part])
+                                  : pyrnn_backward(&m->seqs[part], &m->grads[part]);
+}
+
+/* Whether a call is long enough for another thread to wake up beside it. */
+static int worth_a_thread(const pyrnn_sequence *seq, const void *packed, int use)
+{
+    const double flops = 4e6;
+    pyrnn_layer layer;
+    int isa;
+    return !pyrnn_open_packed(packed, use, &layer, &isa) && pyrnn_flops(seq, &layer) >= flops;
+}
+
+static pyrnn_status run_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs,
+                             const pyrnn_gradients *grads)
+{
+    if (n < 0)
+        return PYRNN_BAD_DIMS;
+    if (at_once < 1)
+        return PYRNN_BAD_THREADS;
+    if (n > 0 && (!seqs || (!outs && !grads)))
+        return PYRNN_BAD_POINTER;
+    for (int at = 0; at < n; at += MANY) {
+        many m = {.n = n - at < MANY ? n - at : MANY, .seqs = seqs + at};
+        int threads = at_once < m.n ? at_once : m.n;
+        m.outs = outs ? outs + at : NULL, m.grads = grads ? grads + at : NULL;
+        for (int i = 0; i < m.n && threads > 1; i++)
+            if (!worth_a_thread(&m.seqs[i], outs ? m.outs[i].packed : m.grads[i].packed,
+                                outs ? PYRNN_FORWARD : PYRNN_BACKWARD))
+                threads = 1;
+        crew_init(m.seats, m.n);
+        pyrnn_crew_run(walk_many, &m, threads);
+        for (int i = 0; i < m.n; i++)
+            if (m.status[i])
+                return m.status[i];
+    }
+    return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_forward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs)
+{
+    return run_many(n, at_once, seqs, outs, NULL);
+}
+
+pyrnn_status pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
+{
+    return run_many(n, at_once, seqs, NULL, grads);
+}
