@@ -101,7 +101,8 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
     point(phase, a, ah, s, saved);
     if (row->saved)
         for (int k = 0; k < c->saves; k++)
-            put(row->saved + k * H + j, saved[k], n);
+            if (phase == 0 || k != c->phase[phase].source) /* which the others' products are reading */
+                put(row->saved + k * H + j, saved[k], n);
     if (phase < c->phases - 1)
         return;
     for (int q = 0; q < c->states; q++)

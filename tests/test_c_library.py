@@ -46,7 +46,7 @@ def prefix(build, tmp_path_factory):
     return prefix
 
 
-PROGRAMS = ["lstm", "step"]
+PROGRAMS = {"lstm": [], "step": [], "threads": ["-pthread"]}  # and what they need besides the library
 
 
 def check(output):
@@ -75,9 +75,9 @@ def test_through_pkg_config(prefix, tmp_path, linking):
     if linking == "static":
         flags = [str(prefix / "lib" / "libpyrnn.a") if flag == "-lpyrnn" else flag for flag in flags]
     libraries = {name: str(prefix / "lib") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
-    for program in PROGRAMS:
+    for program, own in PROGRAMS.items():
         source = ROOT / "tests" / "c" / f"{program}.c"
-        run(os.environ.get("CC", "cc"), "-std=gnu11", source, *flags, "-lm", "-o", tmp_path / program)
+        run(os.environ.get("CC", "cc"), "-std=gnu11", source, *flags, *own, "-lm", "-o", tmp_path / program)
         check(run(tmp_path / program, **libraries))
 
 
@@ -123,3 +123,4 @@ def test_without_threads(prefix, build):
     run("cmake", "--build", build)
     assert "threads 1" not in check(run(build / "tests" / "c" / "pyrnn_c_lstm"))
     check(run(build / "tests" / "c" / "pyrnn_c_step"))
+    check(run(build / "tests" / "c" / "pyrnn_c_threads"))

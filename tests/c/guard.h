@@ -2,11 +2,11 @@
  * malloc stands before the C library's, for all libraries in the process; this needs glibc's names of its functions,
  * and no sanitizer that does the same. */
 #if defined __has_feature
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define SANITIZED 1
 #endif
 #endif
-#if defined __SANITIZE_ADDRESS__
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 #define SANITIZED 1
 #endif
 
