@@ -4,6 +4,9 @@
  *
  * Helpers look out for the next call for some microseconds, as long as a program needs from one step of training to
  * the next, and then sleep. A forked child has none of its parent's threads and begins with an empty pool. */
+#ifdef __linux__
+#define _GNU_SOURCE /* sched_getcpu, sched_setaffinity */
+#endif
 #include "crew.h"
 
 #ifdef PYRNN_THREADS
@@ -11,6 +14,10 @@
 #include <signal.h>
 #include <stddef.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 typedef struct post post;
 struct post {
@@ -21,10 +28,22 @@ struct post {
     post *next;
 };
 
+enum { MOST_HELPERS = 127 };
+
+typedef struct {
+    pthread_cond_t wake;
+    int asleep;
+#ifdef __linux__
+    pid_t id;
+    int moved; /* `cores` are to be put back */
+    cpu_set_t cores; /* that it may use */
+#endif
+} helper;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below but `posted` */
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static post *posts; /* that have free seats */
-static int helpers, asleep;
+static helper pool[MOST_HELPERS];
+static int helpers;
 static atomic_uint posted; /* changes with every post */
 
 /* Called with the lock held. */
@@ -46,7 +65,7 @@ static double now(void)
 /* Whether there was a post since `seen` within the time that a helper looks out for one. */
 static int look_out(unsigned seen)
 {
-    const double seconds = 50e-6;
+    const double seconds = 100e-6;
     enum { SPINS = 50 }; /* between two looks at the clock */
     const double end = now() + seconds;
     do
@@ -59,9 +78,41 @@ static int look_out(unsigned seen)
     return 0;
 }
 
-static void *help(void *nothing)
+/* Linux likes to wake a thread on the core of who wakes it, where it then waits for milliseconds while the caller
+ * computes and other cores are idle. So it is barred from that core until it runs elsewhere. Both with the lock held. */
+static void bar_from_here(helper *h)
 {
+#ifdef __linux__
+    cpu_set_t others;
+    int here = sched_getcpu();
+    if (h->moved || here < 0 || here >= CPU_SETSIZE || sched_getaffinity(h->id, sizeof(others), &others))
+        return;
+    h->cores = others;
+    CPU_CLR(here, &others);
+    h->moved = CPU_COUNT(&others) > 0 && !sched_setaffinity(h->id, sizeof(others), &others);
+#else
+    (void)h;
+#endif
+}
+
+static void unbar(helper *h)
+{
+#ifdef __linux__
+    if (h->moved)
+        sched_setaffinity(h->id, sizeof(h->cores), &h->cores);
+    h->moved = 0;
+#else
+    (void)h;
+#endif
+}
+
+static void *help(void *self)
+{
+    helper *me = self;
     pthread_mutex_lock(&lock);
+#ifdef __linux__
+    me->id = (pid_t)syscall(SYS_gettid);
+#endif
     for (;;) {
         post *p = free_seat();
         if (p) {
@@ -70,35 +121,39 @@ static void *help(void *nothing)
             pthread_mutex_unlock(&lock);
             p->work(p->context, number);
             atomic_fetch_sub_explicit(&p->at_work, 1, memory_order_release); /* p is gone from here on */
-        } else {
-            unsigned seen = atomic_load_explicit(&posted, memory_order_relaxed);
-            pthread_mutex_unlock(&lock);
-            if (!look_out(seen)) {
-                pthread_mutex_lock(&lock);
-                asleep++;
-                while (!free_seat())
-                    pthread_cond_wait(&wake, &lock);
-                asleep--;
-                continue;
-            }
+            pthread_mutex_lock(&lock);
+            continue;
         }
+        unsigned seen = atomic_load_explicit(&posted, memory_order_relaxed);
+        pthread_mutex_unlock(&lock);
+        int found = look_out(seen);
         pthread_mutex_lock(&lock);
+        if (found || free_seat())
+            continue;
+        me->asleep = 1;
+        while (me->asleep)
+            pthread_cond_wait(&me->wake, &lock);
+        unbar(me);
     }
-    return nothing;
+    return self;
 }
 
 /* One more helper, if the system grants it. Called with the lock held. Signals are for the program's own threads. */
-static void hire(void)
+static int hire(void)
 {
     pthread_t thread;
     sigset_t all, before;
+    helper *new = &pool[helpers];
+    *new = (helper){.wake = PTHREAD_COND_INITIALIZER};
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&thread, NULL, help, NULL) == 0) {
+    int failed = pthread_create(&thread, NULL, help, new);
+    if (!failed) {
         pthread_detach(thread);
         helpers++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return !failed;
 }
 
 static void before_fork(void) { pthread_mutex_lock(&lock); }
@@ -107,9 +162,8 @@ static void in_parent(void) { pthread_mutex_unlock(&lock); }
 static void in_child(void)
 {
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     posts = NULL;
-    helpers = asleep = 0;
+    helpers = 0;
 }
 
 __attribute__((constructor)) static void watch_forks(void)
@@ -119,18 +173,20 @@ __attribute__((constructor)) static void watch_forks(void)
 
 static void announce(post *mine)
 {
+    int wanted = mine->most - 1;
     pthread_mutex_lock(&lock);
-    while (helpers < mine->most - 1) {
-        int before = helpers;
-        hire();
-        if (helpers == before)
-            break;
-    }
+    while (helpers < wanted && helpers < MOST_HELPERS && hire())
+        ;
     mine->next = posts;
     posts = mine;
     atomic_fetch_add_explicit(&posted, 1, memory_order_release);
-    for (int n = asleep < mine->most - 1 ? asleep : mine->most - 1; n > 0; n--)
-        pthread_cond_signal(&wake);
+    for (int i = 0; i < helpers && wanted > 0; i++)
+        if (pool[i].asleep) {
+            bar_from_here(&pool[i]);
+            pool[i].asleep = 0;
+            pthread_cond_signal(&pool[i].wake);
+            wanted--;
+        }
     pthread_mutex_unlock(&lock);
 }
 

@@ -92,7 +92,7 @@ PYRNN_API pyrnn_status pyrnn_isa_select(int isa);
 /* ---- Threads ----
  * 1 when calls may use more than the caller's thread: the library was built with PYRNN_THREADS.
  *
- * The library keeps the threads that have helped with a call for the next ones; they look out for it for 50 us and
+ * The library keeps the threads that have helped with a call for the next ones; they look out for it for 100 us and
  * then sleep. A call needs none of them: whatever no helper has begun the caller does itself, and calls at once share
  * the helpers there are. A forked child starts its own. A program that loads the library at run time must not unload
  * it once a call has used threads. */
