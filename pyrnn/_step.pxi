@@ -5,6 +5,7 @@
 cdef enum:
     WORTH_THREADS = 10_000_000
     WORTH_RELEASING = 400_000
+    FAR = 4 << 20  # bytes of weights that come from behind the level-2 cache, where each counts as five operations
 
 
 cdef struct Layer:
@@ -14,8 +15,9 @@ cdef struct Layer:
 
 
 cdef inline double work_of(packed, ptrdiff_t batch, int itemsize):
-    """Operations of a step."""
-    return 2. * batch * (cnp.PyArray_NBYTES(packed) // itemsize)
+    """Operations of a step, or as many as take the time of its weights' way."""
+    cdef double bytes = cnp.PyArray_NBYTES(packed)
+    return max(2. * batch * bytes / itemsize, 5 * bytes if bytes >= FAR else 0)
 
 
 cdef int prepare(Layer *layer, list held, packed, ptrdiff_t batch, ptrdiff_t inputs, ptrdiff_t units, int itemsize,
