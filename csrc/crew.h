@@ -11,7 +11,6 @@
 #ifndef PYRNN_CREW_H
 #define PYRNN_CREW_H
 
-#include <sched.h>
 #include <stdatomic.h>
 
 /* A part's counters, on lines of their own: those who watch for the end do not slow down its owner's claims. */
@@ -66,6 +65,10 @@ static inline void spin_pause(void)
 #endif
 }
 
+/* pool.c: gives the core away for a moment; when somebody else then has it for long, the machine is busy, and calls do
+ * without helpers for a while: one that is put aside within a part keeps all others waiting. */
+void pyrnn_crew_yield(void);
+
 /* Waits for a part to be done (0), or claims it when its owner does not (1). Spins for some microseconds, then gives
  * the core away at every turn: whoever has the part may want it. */
 static inline int seat_wait(pyrnn_seat *seat, long long round)
@@ -78,7 +81,7 @@ static inline int seat_wait(pyrnn_seat *seat, long long round)
             return 1;
         }
         if (spins >= SPINS)
-            sched_yield();
+            pyrnn_crew_yield();
         else if (spins >= AT_ONCE)
             spin_pause();
     }
