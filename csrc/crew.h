@@ -11,7 +11,9 @@
 #ifndef PYRNN_CREW_H
 #define PYRNN_CREW_H
 
+#include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 
 /* A part's counters, on lines of their own: those who watch for the end do not slow down its owner's claims. */
 typedef struct {
@@ -25,6 +27,7 @@ typedef struct {
     pyrnn_seat *seats;
     int parts, own;
     int at; /* of this round: -1 before anything, else the first part that may not be done */
+    int put_aside; /* the core was somebody else's for long while this walk waited */
     long long round;
 } pyrnn_walk;
 
@@ -65,13 +68,20 @@ static inline void spin_pause(void)
 #endif
 }
 
-/* pool.c: gives the core away for a moment; when somebody else then has it for long, the machine is busy, and calls do
- * without helpers for a while: one that is put aside within a part keeps all others waiting. */
-void pyrnn_crew_yield(void);
+/* Gives the core away for a moment: 1 when somebody else then had it for long. */
+static inline int crew_yield(void)
+{
+    const long long nanoseconds = 500000;
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    sched_yield();
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    return (after.tv_sec - before.tv_sec) * 1000000000ll + after.tv_nsec - before.tv_nsec > nanoseconds;
+}
 
 /* Waits for a part to be done (0), or claims it when its owner does not (1). Spins for some microseconds, then gives
  * the core away at every turn: whoever has the part may want it. */
-static inline int seat_wait(pyrnn_seat *seat, long long round)
+static inline int seat_wait(pyrnn_seat *seat, long long round, int *put_aside)
 {
     enum { AT_ONCE = 100, PATIENCE = 300, SPINS = 1000 }; /* looks: without a pause between them, ... */
     for (int spins = 0; !seat_done(seat, round); spins++) {
@@ -81,7 +91,7 @@ static inline int seat_wait(pyrnn_seat *seat, long long round)
             return 1;
         }
         if (spins >= SPINS)
-            pyrnn_crew_yield();
+            *put_aside |= crew_yield();
         else if (spins >= AT_ONCE)
             spin_pause();
     }
@@ -105,7 +115,7 @@ static inline int walk_next(pyrnn_walk *me)
         }
     }
     for (; me->at < me->parts; me->at++)
-        if (seat_wait(&me->seats[me->at], me->round))
+        if (seat_wait(&me->seats[me->at], me->round, &me->put_aside))
             return me->at;
     me->at = -1;
     me->round++;
@@ -124,6 +134,10 @@ static inline void walk_done(pyrnn_walk *me, int part)
 /* pool.c: calls work(context, number) with number 0 in this thread and with others, each at most once and each below
  * `most`, in as many threads as have time for it; returns when none of them is at it any more. */
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most);
+
+/* pool.c: a walk was put aside, so the machine is busy: calls do without helpers for a while, for one that is put aside
+ * within a part keeps all others waiting. */
+void pyrnn_crew_busy(void);
 
 /* pool.c: whether there can be more than the caller. */
 int pyrnn_crew_possible(void);

@@ -28,6 +28,8 @@ static void walk(void *context, int number)
     fp_state before = denormals_off();
     c->work(&me, c->kernels, c->cell, c->job);
     fp_restore(before);
+    if (me.put_aside)
+        pyrnn_crew_busy();
 }
 
 /* Does `work` in as many threads as the job has, if they come. */

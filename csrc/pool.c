@@ -11,10 +11,8 @@
 
 #ifdef PYRNN_THREADS
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
-#include <time.h>
 #ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -64,15 +62,10 @@ static long long now(void) /* nanoseconds */
     return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
-void pyrnn_crew_yield(void)
+void pyrnn_crew_busy(void)
 {
-    const long long long_away = 500000,
-                    alone = 50000000; /* 0.5 ms, and 50 ms: a tenth of them is lost at most */
-    long long before = now();
-    sched_yield();
-    long long after = now();
-    if (after - before > long_away)
-        atomic_store_explicit(&alone_until, after + alone, memory_order_relaxed);
+    const long long alone = 50000000; /* 50 ms: a slice of time lost in each is a tenth of it at most */
+    atomic_store_explicit(&alone_until, now() + alone, memory_order_relaxed);
 }
 
 /* Whether there was a post since `seen` within the time that a helper looks out for one. */
@@ -215,8 +208,8 @@ static void withdraw(post *mine)
     for (int spins = 0; atomic_load_explicit(&mine->at_work, memory_order_acquire); spins++)
         if (spins < SPINS)
             spin_pause();
-        else
-            pyrnn_crew_yield();
+        else if (crew_yield())
+            pyrnn_crew_busy();
 }
 
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most)
@@ -243,6 +236,6 @@ void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int 
 
 int pyrnn_crew_possible(void) { return 0; }
 
-void pyrnn_crew_yield(void) {}
+void pyrnn_crew_busy(void) {}
 
 #endif
