@@ -229,12 +229,12 @@ INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * gates; v++) {
+        for (int v = 0; v < panels * gates; v++)
             acc[r][v] = vset(0);
-            /* the tile after this one, for its turn */
-            __builtin_prefetch(out + v / gates * out_panel + ((rows + r) * gates + v % gates) * L, 1, 2);
-        }
-#pragma GCC unroll 2
+    for (int panel = 0; panel < panels; panel++) /* the tile after this one, for its turn */
+#pragma GCC unroll 1
+        for (int i = 0; i < rows * gates * L; i += LINE / (int)sizeof(real))
+            __builtin_prefetch(out + panel * out_panel + rows * gates * L + i, 1, 2);
     for (ptrdiff_t k = 0; k < n; k++, a += rows, p += p_step) {
         V pk[MAX_VECS];
 #pragma GCC unroll 4
