@@ -166,18 +166,19 @@ class Recurrent(Layer):
         """
         call = self._read(x, state, lengths, reset)
         generator = self._generator if rng is None else as_generator(rng)
-        y, final, ran, masks = self._output(call), [], [], []
+        y, final, kept, masks = self._output(call), [], [], []
         x, packed, back = call.x, self._packs(_core.FORWARD), self._packs(_core.BACKWARD)
         for layer in range(self.num_layers):
             into = y if layer == self.num_layers - 1 else self._between(call)
-            ran.append(functional.run(self._layers(call, layer, x, into, packed, back)))
-            final += [done.state for done in ran[-1]]
+            ran = functional.run(self._layers(call, layer, x, into, packed, back))
+            final += [done.state for done in ran]
+            kept.append([done.kept for done in ran])
             if layer < self.num_layers - 1:
                 masks.append(self._drop(into, generator))
             x = into
 
         def pull_all(dy: ArrayLike, dstate: State = None) -> tuple[Array, State, Gradients]:
-            return self._pull(call, ran, masks, dy, dstate)
+            return self._pull(call, kept, masks, dy, dstate)
 
         return (self._return(call, y), self._state_out(call, final)), pull_all
 
@@ -207,7 +208,7 @@ class Recurrent(Layer):
     def _pull(
         self,
         call: Call,
-        ran: list[list[functional.Ran]],
+        kept: list[list[functional.Kept | None]],
         masks: list[Array | None],
         dy: ArrayLike,
         dstate: State,
@@ -223,7 +224,7 @@ class Recurrent(Layer):
             d_last = [
                 None if given is None else tuple(p if p is None else p[slot] for p in given) for slot in slots
             ]
-            for slot, result in zip(slots, functional.pull(ran[layer], parts, d_last), strict=True):
+            for slot, result in zip(slots, functional.pull(kept[layer], parts, d_last), strict=True):
                 part, initial[slot], weights = result
                 grads.update(zip(self._names(slot), weights, strict=True))
                 dx = part if dx is None else np.add(dx, part, out=dx)

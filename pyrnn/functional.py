@@ -71,13 +71,19 @@ class Layer(NamedTuple):
     y: Array | None = None  # (T, B, H), e.g. half of a wider array; None for a new one
 
 
-class Ran(NamedTuple):
-    """A layer that has run; in training with what its way back needs."""
+class Kept(NamedTuple):
+    """What the way back of a layer needs; its output is not among it."""
 
     layer: Layer
+    saved: Array
+
+
+class Ran(NamedTuple):
+    """A layer that has run: its output, the states after it and, in training, what its way back needs."""
+
     y: Array
     state: States
-    saved: Array | None
+    kept: Kept | None
 
 
 def run(layers: list[Layer]) -> list[Ran]:
@@ -88,22 +94,24 @@ def run(layers: list[Layer]) -> list[Ran]:
         (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
         y = _core.empty((T, B, layer.units), dtype) if layer.y is None else layer.y
         state = tuple(np.empty((B, layer.units), dtype) for _ in range(cell.states))
-        saved = None
+        kept = None
         if layer.back is not None:
             size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B)
-            saved = _core.empty((size,), dtype)
-        ran.append(Ran(layer, y, state, saved))
-        calls.append((layer.packed, *seq, y, state, saved))
+            kept = Kept(layer._replace(y=None), _core.empty((size,), dtype))
+        ran.append(Ran(y, state, kept))
+        calls.append((layer.packed, *seq, y, state, None if kept is None else kept.saved))
     _core.forward(calls, get_num_threads())
     return ran
 
 
 def pull(
-    ran: list[Ran], dys: list[Array], dstates: list[Given | None]
+    kept: list[Kept | None], dys: list[Array], dstates: list[Given | None]
 ) -> list[tuple[Array, States, tuple[Array, Array, Array, Array]]]:
     """The way back of layers that ran: of each dx, dstate0 and (dw_ih, dw_hh, db_ih, db_hh)."""
     results, calls = [], []
-    for (layer, _, _, saved), dy, dstate in zip(ran, dys, dstates, strict=True):
+    for one, dy, dstate in zip(kept, dys, dstates, strict=True):
+        assert one is not None  # it ran in training
+        layer, saved = one
         cell, seq, units = layer.cell, layer.seq, layer.units
         (T, B, inputs), dtype, rows = seq.x.shape, seq.x.dtype, cell.gates * units
         dx = _core.empty((T, B, inputs), dtype)
@@ -228,17 +236,17 @@ def vjp(
     entry, weights, seq = _read(cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse)
     units, (T, B) = weights[1].shape[1], seq.x.shape[:2]
     packed, back = (pack(entry, use, *weights) for use in (_core.FORWARD, _core.BACKWARD))
-    ran = run([Layer(entry, packed, back, units, seq)])
+    ((y, state, kept),) = run([Layer(entry, packed, back, units, seq)])
 
     def pull_arrays(dy: ArrayLike, dstate: ArrayLike | None = None) -> dict[str, Array]:
         dy = _check.strided(dy, seq.x.dtype, "dy", (T, B, units))
         if dstate is not None:
             dstate = tuple(_check.contiguous(dstate, seq.x.dtype, "dstate", (entry.states, B, units)))
-        ((dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh)),) = pull(ran, [dy], [dstate])
+        ((dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh)),) = pull([kept], [dy], [dstate])
         grads = {"dw_ih": dw_ih, "dw_hh": dw_hh, "db_ih": db_ih, "db_hh": db_hh}
         return {"dx": dx, "dstate": np.stack(dstate0), **grads}
 
-    return (ran[0].y, np.stack(ran[0].state)), pull_arrays
+    return (y, np.stack(state)), pull_arrays
 
 
 def _read(
