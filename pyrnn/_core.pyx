@@ -212,7 +212,7 @@ def forward(list calls, int threads):
     held = []
     for i in range(n):
         packed, x, state0, lengths, reset, reverse, y, state, saved = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, (threads + n - 1) // n)
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, threads // n + (threads % n > 0))
         outs[i].packed = data(packed)
         check(pyrnn_forward_work(outs[i].packed, &seqs[i], &size))
         work = buffer(size)
@@ -239,7 +239,7 @@ def backward(list calls, int threads):
     for i in range(n):
         (packed, x, state0, lengths, reset, reverse, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
          db_hh) = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, (threads + n - 1) // n)
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, threads // n + (threads % n > 0))
         grads[i].packed = data(packed)
         check(pyrnn_backward_work(grads[i].packed, &seqs[i], &size))
         work = buffer(size)
