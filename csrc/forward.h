@@ -61,7 +61,7 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
     const ptrdiff_t I = job->I, width = c->gates * L;
     const span k = {1, I, 0};
-    const pass walk = pass_of(panels, c->gates, n, 0);
+    const pass walk = pass_of(panels, c->gates, n, job->back);
     const int far = far_away(job, (panels.to - panels.from) * I * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
     target out = {.row = width};
@@ -234,7 +234,7 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             for (int phase = 0; phase < c->phases; phase++)
                 EACH_PART (part, me)
                     forward_phase(c, point, phase, job, packed, &lay, panels_of_part(job, grain, me, part),
-                                  rows, n, ax, pairs * c->gates * L, s & 1);
+                                  rows, n, ax, pairs * c->gates * L, (s & 1) ^ job->back);
             ax += n * c->gates * L;
         }
     }

@@ -41,6 +41,7 @@ typedef struct {
     /* How the call is cut up: sizes of blocks and shares of threads, never results. */
     size_t l2;       /* bytes of a core's level-2 cache */
     int by_units; /* threads share the units of every row, with a round a phase of a step, and not the rows */
+    int back; /* the first step takes the panels from the last one back */
     ptrdiff_t strip; /* rows that run together */
     ptrdiff_t block; /* (step, row) pairs, at most, whose gates are in work at once */
     char *work; /* what threads share, then a part for each */

@@ -41,7 +41,7 @@ INLINE void step_phase(const cell *c, point_function *point, int phase, const st
     const ptrdiff_t I = job->I, H = job->H;
     const real *packed = (const real *)job->packed;
     const real *a = phase == 0 ? row->prev[0] : row->saved + c->phase[phase].source * H;
-    const pass walk = pass_of((share){0, panels_of(H)}, count, 1, 0);
+    const pass walk = pass_of((share){0, panels_of(H)}, count, 1, job->back);
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);
         const ptrdiff_t at = b.panel * count * L, vecs = b.panels * count;
@@ -93,6 +93,7 @@ INLINE void step(const cell *c, point_function *point,
                  void *y)
 {
     pyrnn_job *job = &prepared->job;
+    job->back ^= 1; /* begins with the weights that the step before left in the cache */
     if (job->B == 1) {
         step_row(c, point, (const step_memory *)prepared, x, state0, state, y);
         return;
