@@ -318,7 +318,7 @@ class Recurrent(Layer):
         return tuple(parts)
 
     def _state_out(self, call: Call, final: list[tuple[Array, ...]]) -> State:
-        parts = tuple(np.stack(part) for part in zip(*final, strict=True))
+        parts = tuple(_stacked(part) for part in zip(*final, strict=True))
         if not call.batched:
             parts = tuple(part[:, 0] for part in parts)
         return parts if len(parts) > 1 else parts[0]
@@ -389,6 +389,11 @@ class Recurrent(Layer):
         options = "".join(f", {name}={value!r}" for name, value in self._options().items())
         dtype = "" if self.dtype == np.float32 else f", dtype=np.{self.dtype}"
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options}{dtype})"
+
+
+def _stacked(arrays: tuple[Array, ...]) -> Array:
+    """np.stack, which for one array takes longer than a small layer's whole call."""
+    return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _kind(value: object) -> str:
