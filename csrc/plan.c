@@ -55,10 +55,10 @@ static size_t cache_size(void)
     return bytes;
 }
 
-/* Waking a thread costs some microseconds, on a busy machine more, so each is given about 100 us of work. */
+/* Waking a thread costs some microseconds, on a busy machine more, so each is given about 30 us of work at least. */
 static int useful_threads(int threads, double flops)
 {
-    const double flops_each = 1e7;
+    const double flops_each = 3e6;
     const int most = 128; /* of one call's threads: a slip must not start a million */
     if (!pyrnn_crew_possible())
         return 1;
