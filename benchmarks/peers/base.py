@@ -31,7 +31,16 @@ class Run:
 
 
 class Peer:
-    """Base of the peers: a subclass sets `name`, imports its package in `__init__`, defines its modes."""
+    """Base of the peers: a subclass sets `name`, imports its package in `__init__`, and defines its modes.
+
+    A mode is a method of its name, which takes a `Problem` and returns a `Run`:
+
+    - `inference`: the whole sequence from a zero state, nothing kept for a way back.
+    - `training`: forward, and the gradients of (y * dy).sum() with respect to the input and every parameter.
+    - `step`: one step of a batch of one, the state carried from call to call: see `step_run`.
+
+    A subclass that lacks some of them, or is not timed in them, sets `modes` to the others.
+    """
 
     name: ClassVar[str]
     modes: ClassVar[tuple[Mode, ...]] = ("inference", "training", "step")
@@ -48,28 +57,12 @@ class Peer:
         """Whether the peer can compute this cell in this shape."""
         return True
 
-    def inference(self, problem: Problem) -> Run:
-        """The whole sequence from a zero state, nothing kept for a way back."""
-        raise NotImplementedError
-
-    def training(self, problem: Problem) -> Run:
-        """Forward, and the gradients of (y * dy).sum() with respect to the input and every parameter."""
-        raise NotImplementedError
-
-    def step(self, problem: Problem) -> Run:
-        """One step of a batch of one, the state carried from call to call: see `step_run`."""
-        raise NotImplementedError
-
     def prepare(self, problem: Problem, mode: Mode) -> Run | None:
         """The run of a mode, None where the peer has none."""
         if mode not in self.modes or not self.has(problem.cell, problem.shape):
             return None
-        make: dict[Mode, Callable[[Problem], Run]] = {
-            "inference": self.inference,
-            "training": self.training,
-            "step": self.step,
-        }
-        return make[mode](problem)
+        make: Callable[[Problem], Run] = getattr(self, mode)
+        return make(problem)
 
 
 def step_run(fresh: Callable[[], Callable[[Any], Any]], inputs: list[Any]) -> Run:

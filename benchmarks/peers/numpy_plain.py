@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -81,12 +82,8 @@ def _sigmoid(a: Array) -> Array:
     return 1 / (1 + np.exp(-a))
 
 
-class _Cell:
-    """A cell's weights, its formula `point`, and its way back `back`, one step each.
-
-    `point` takes what the input contributes, (B, G * H), and the states; it returns the new states and what
-    `back` needs. `back` returns the gradients of what the input and what h contributed, and of the states.
-    """
+class _Cell(ABC):
+    """A cell's weights and its loops; a subclass has the formula and its way back, one step each."""
 
     gates = 1
     states = 1
@@ -103,11 +100,13 @@ class _Cell:
     def zero(self, B: int) -> tuple[Array, ...]:
         return (np.zeros((B, self.H), np.float32),) * self.states
 
+    @abstractmethod
     def point(self, ax: Array, s: tuple[Array, ...]) -> tuple[tuple[Array, ...], Any]:
-        raise NotImplementedError
+        """From what the input contributes, (B, G * H), and the states: new states, and what `back` needs."""
 
+    @abstractmethod
     def back(self, saved: Any, h1: Array, ds: tuple[Array, ...]) -> tuple[Array, Array, tuple[Array, ...]]:
-        raise NotImplementedError
+        """The gradients of what the input and what h contributed, and of the states."""
 
     def recurrent_operands(self, before: Array, saved: list[Any]) -> list[tuple[Array, slice]]:
         """What the recurrent weights multiply, (T, B, H), and the columns of the gates that it goes into."""
