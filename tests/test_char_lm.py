@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 
 import pyrnn
-
-pytest.importorskip("matplotlib")
-pytest.importorskip("tqdm")
-safetensors = pytest.importorskip("safetensors")
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "char_lm.py"
 SMALL = "--hidden=16 --embedding=8 --seq-len=10 --batch-size=4 --lr=0.02 --sample=30 --threads=1"
