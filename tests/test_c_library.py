@@ -122,5 +122,5 @@ def test_without_threads(prefix, build):
     run("cmake", "-DPYRNN_THREADS=OFF", "-DPYRNN_NATIVE_TESTS=ON", build)
     run("cmake", "--build", build)
     assert "threads 1" not in check(run(build / "tests" / "c" / "pyrnn_c_lstm"))
-    check(run(build / "tests" / "c" / "pyrnn_c_step"))
-    check(run(build / "tests" / "c" / "pyrnn_c_threads"))
+    for program in ("step", "threads", "seats"):
+        check(run(build / "tests" / "c" / f"pyrnn_c_{program}"))

@@ -9,14 +9,6 @@
 #include <math.h>
 #include <pthread.h>
 
-/* The seats are private, and an installed library comes without them. */
-#if defined __has_include
-#if __has_include("../../csrc/crew.h")
-#include "../../csrc/crew.h"
-#define HAS_SEATS 1
-#endif
-#endif
-
 static int repetitions = 4;
 
 /* ---- Layers and calls ---- */
@@ -317,107 +309,6 @@ static void callers_share_helpers(const net *n)
     }
 }
 
-/* ---- Seats ---- */
-
-#ifdef HAS_SEATS
-enum { PARTS = 3, ROUNDS = 500 };
-
-/* Every part of a round adds up the round before: a part that is computed twice, too early or not at all is seen in
- * the sums of all rounds after it. Plain numbers, so that a missing order between threads is a race. */
-typedef struct {
-    pyrnn_seat seats[PARTS];
-    unsigned sum[ROUNDS + 1][PARTS];
-} relay;
-
-typedef struct {
-    relay *course;
-    int own, taken;
-} runner;
-
-static void ready(relay *course)
-{
-    memset(course->sum, 0, sizeof course->sum);
-    for (int p = 0; p < PARTS; p++)
-        course->sum[0][p] = (unsigned)p;
-    crew_init(course->seats, PARTS);
-}
-
-static void *walk_course(void *of)
-{
-    runner *me = of;
-    relay *course = me->course;
-    pyrnn_walk walk = walk_with(course->seats, PARTS, me->own);
-    for (int round = 1; round <= ROUNDS; round++)
-        EACH_PART (part, &walk) {
-            for (int p = 0; p < PARTS; p++)
-                course->sum[round][part] += course->sum[round - 1][p] * (unsigned)(p + 1);
-            course->sum[round][part] += (unsigned)part;
-            me->taken++;
-        }
-    return NULL;
-}
-
-static int as_it_should(const relay *course)
-{
-    unsigned before[PARTS], now[PARTS];
-    for (int p = 0; p < PARTS; p++)
-        before[p] = (unsigned)p;
-    for (int round = 1; round <= ROUNDS; round++) {
-        for (int p = 0; p < PARTS; p++) {
-            now[p] = (unsigned)p;
-            for (int q = 0; q < PARTS; q++)
-                now[p] += before[q] * (unsigned)(q + 1);
-        }
-        if (memcmp(now, course->sum[round], sizeof now))
-            return 0;
-        memcpy(before, now, sizeof now);
-    }
-    return 1;
-}
-
-static void seats(void)
-{
-    pyrnn_walk single = walk_alone();
-    for (int round = 0; round < 3; round++) {
-        int parts = 0;
-        EACH_PART (part, &single)
-            parts += part == 0 ? 1 : 100;
-        expect(parts == 1, "a walk without seats has one part a round");
-    }
-
-    relay *course = buffer(sizeof *course);
-    for (int own = 0; own < PARTS; own++) { /* whichever seat is the only one taken */
-        runner lonely = {course, own, 0}, late = {course, (own + 1) % PARTS, 0};
-        ready(course);
-        walk_course(&lonely);
-        expect(lonely.taken == ROUNDS * PARTS && as_it_should(course), "a walk whose partners never come");
-        walk_course(&late);
-        expect(late.taken == 0 && as_it_should(course), "a late walker finds all rounds done");
-    }
-
-    for (int repetition = 0; repetition < repetitions; repetition++) {
-        pthread_t threads[PARTS];
-        runner all[PARTS];
-        int taken = 0;
-        ready(course);
-        for (int p = 0; p < PARTS; p++) {
-            all[p] = (runner){course, p, 0};
-            if (pthread_create(&threads[p], NULL, walk_course, &all[p]))
-                abort();
-        }
-        for (int p = 0; p < PARTS; p++) {
-            pthread_join(threads[p], NULL);
-            taken += all[p].taken;
-        }
-        expect(taken == ROUNDS * PARTS && as_it_should(course), "every part of every round is taken once");
-    }
-    release();
-    printf("seats: alone, late, and %d at once\n", PARTS);
-}
-#else
-static void seats(void) { printf("seats: private, and not at hand\n"); }
-#endif
-
 int main(int argc, char **argv)
 {
     /* A call gets a thread for every 10 million operations, and runs beside another from 4 million on. */
@@ -425,7 +316,6 @@ int main(int argc, char **argv)
     const shape shapes[] = {{"units shared", 1, 64, 256}, {"rows shared", 24, 16, 64}, {"slim", 3, 8, 200}};
     if (argc > 1)
         repetitions = atoi(argv[1]);
-    seats();
     for (int cell = 0; cell < PYRNN_CELLS; cell++)
         for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
             net n = make(cell, &shapes[k], three_threads);
