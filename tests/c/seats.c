@@ -112,7 +112,7 @@ int main(int argc, char **argv)
     relay *course = buffer(sizeof *course);
     alone();
     nobody_else(course);
-    all_at_once(course, argc > 1 ? atoi(argv[1]) : 4);
+    all_at_once(course, argc > 1 ? atoi(argv[1]) : 100);
     release();
     printf("seats: alone, late, and %d at once\n%d failures\n", PARTS, failures);
     return failures > 99 ? 99 : failures;
