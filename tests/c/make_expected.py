@@ -63,7 +63,7 @@ def problem(cell, gates, states, reverse, lengths=None, reset=None):
         lines += [f".reset = (const uint8_t[]){{{', '.join(map(str, reset.ravel()))}}},"]
     for name, v in numbers.items():
         text = f".{name} = (const double[]){{{', '.join(map(repr, v.ravel().tolist()))}}},"
-        lines += textwrap.wrap(text, 110)
+        lines += textwrap.wrap(text, 120)
     return "\n".join([*lines, "},"])
 
 
