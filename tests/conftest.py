@@ -50,6 +50,12 @@ def lanes(isa, dtype):
 
 
 @pytest.fixture
+def rng():
+    """Random numbers, the same in every test and every run."""
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
 def threads():
     """Sets the number of threads until the test ends."""
     before = pyrnn.get_num_threads()

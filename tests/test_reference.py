@@ -1,143 +1,31 @@
-"""The reference proved: its gradients by central differences, its meaning by laws.
+"""What the reference means, by laws: stacks, lengths, resets, direction, dtypes.
 
-What is compared here with nothing but itself is compared with other people's code in test_golden.py.
+Its gradients are proved in test_reference_gradients.py. What is compared here with nothing but itself is
+compared with other people's code in test_golden.py.
 """
-
-import functools
 
 import numpy as np
 import pytest
 
 from pyrnn import reference
 
-T, B, N_IN, H = 5, 4, 3, 2
-EPS = np.finfo(np.float64).eps
-
-# The step that balances the two errors of a central difference: truncation, step**2 / 6 times a third
-# derivative (of order 10), and rounding, EPS / step times the loss (of order 10). Both stay below 1e-9 of the
-# largest element of a gradient, which a missing term changes by about its own size.
-STEP = EPS ** (1 / 3)
-TOLERANCE = 1e-8
+from .problems import assert_near
+from .reference_problems import (
+    LENGTHS,
+    RESET,
+    B,
+    H,
+    T,
+    both_directions,
+    each_cell,
+    gradients,
+    problem,
+    ragged,
+    stacked,
+)
 
 # For two computations of one number that add its terms, fewer than 100 of order 1, in different orders.
-SAME = 100 * EPS
-
-LENGTHS = np.array([3, 0, T, 1])
-RESET = np.array(  # at the first step, in neighbouring steps, at a length and beyond one
-    [[1, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1]], bool
-)
-
-each_cell = pytest.mark.parametrize("cell", reference.cells.values(), ids=reference.cells.keys())
-both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-ragged = pytest.mark.parametrize(
-    ("lengths", "reset"),
-    [(None, None), (LENGTHS, None), (None, RESET), (LENGTHS, RESET)],
-    ids=["whole", "lengths", "reset", "lengths-reset"],
-)
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-def weights(rng, rows, columns):
-    """Scaled, so that nothing grows from step to step or from layer to layer, errors included."""
-    return rng.standard_normal((rows, columns)) / np.sqrt(columns)
-
-
-def problem(cell, rng, T=T, B=B):
-    """Arguments of `forward` by name, and gradients of its results."""
-    G, S = cell.gates, cell.states
-    arguments = {
-        "x": rng.standard_normal((T, B, N_IN)),
-        "state": rng.standard_normal((S, B, H)),
-        "w_ih": weights(rng, G * H, N_IN),
-        "w_hh": weights(rng, G * H, H),
-        "b_ih": rng.standard_normal(G * H),
-        "b_hh": rng.standard_normal(G * H),
-    }
-    return arguments, rng.standard_normal((T, B, H)), rng.standard_normal((S, B, H))
-
-
-def gradients(cell, arguments, dy, dstate, **options):
-    """Gradients under the names of what they are gradients of."""
-    grads = reference.backward(cell, reference.forward(cell, **arguments, **options)[2], dy, dstate)
-    return {name.removeprefix("d"): grad for name, grad in grads.items()}
-
-
-def central_difference(loss, a):
-    """Gradient of loss() with respect to the array `a`, which is changed in place and restored."""
-    gradient = np.empty_like(a)
-    for k in np.ndindex(a.shape):
-        middle = a[k]
-        a[k] = middle + STEP
-        above, high = loss(), a[k]
-        a[k] = middle - STEP
-        below, low = loss(), a[k]
-        a[k] = middle
-        gradient[k] = (above - below) / (high - low)
-    return gradient
-
-
-def assert_near(actual, desired, tolerance):
-    """Equal within `tolerance` of the largest element, which is at least of order 1."""
-    assert actual.shape == desired.shape
-    scale = max(1, np.abs(desired).max(initial=0))
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=tolerance * scale)
-
-
-@each_cell
-@both_directions
-@ragged
-def test_gradients_are_central_differences(cell, reverse, lengths, reset, rng):
-    arguments, dy, dstate = problem(cell, rng)
-    options = {"lengths": lengths, "reset": reset, "reverse": reverse}
-
-    def loss():
-        y, final, _ = reference.forward(cell, **arguments, **options)
-        return (y * dy).sum() + (final * dstate).sum()
-
-    actual = gradients(cell, arguments, dy, dstate, **options)
-    assert actual.keys() == arguments.keys()
-    for name, a in arguments.items():
-        assert_near(actual[name], central_difference(loss, a), TOLERANCE)
-
-
-def stacked(cell, rng, layers=2, directions=2):
-    """Arguments of `stack_forward`, and gradients of its results."""
-    G, S, params = cell.gates, cell.states, {}
-    for layer in range(layers):
-        for suffix in ("", "_reverse")[:directions]:
-            n_in = directions * H if layer else N_IN
-            params[f"weight_ih_l{layer}{suffix}"] = weights(rng, G * H, n_in)
-            params[f"weight_hh_l{layer}{suffix}"] = weights(rng, G * H, H)
-            params[f"bias_ih_l{layer}{suffix}"] = rng.standard_normal(G * H)
-            params[f"bias_hh_l{layer}{suffix}"] = rng.standard_normal(G * H)
-    x, state = rng.standard_normal((T, B, N_IN)), rng.standard_normal((S, layers * directions, B, H))
-    dy, dstate = rng.standard_normal((T, B, directions * H)), rng.standard_normal(state.shape)
-    dropout = [(rng.random((T, B, directions * H)) > 0.3) / 0.7 for _ in range(layers - 1)]
-    return x, state, params, dropout, dy, dstate
-
-
-@each_cell
-@pytest.mark.parametrize("directions", [1, 2])
-def test_gradients_of_a_stack_are_central_differences(cell, directions, rng):
-    x, state, params, dropout, dy, dstate = stacked(cell, rng, directions=directions)
-    forward = functools.partial(
-        reference.stack_forward, cell, x, state, params, lengths=LENGTHS, reset=RESET, dropout=dropout
-    )
-
-    def loss():
-        y, final, _ = forward()
-        return (y * dy).sum() + (final * dstate).sum()
-
-    dx, dstate0, grads = reference.stack_backward(cell, forward()[2], dy, dstate)
-    assert_near(dx, central_difference(loss, x), TOLERANCE)
-    assert_near(dstate0, central_difference(loss, state), TOLERANCE)
-    assert grads.keys() == params.keys()
-    for name, a in params.items():
-        assert_near(grads[name], central_difference(loss, a), TOLERANCE)
+SAME = 100 * np.finfo(np.float64).eps
 
 
 @each_cell
