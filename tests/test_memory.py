@@ -256,6 +256,20 @@ def test_what_is_saved_is_freed_with_pull():
 keeping = pytest.mark.skipif(_core.KEPT == 0, reason="a sanitizer build keeps nothing")
 
 
+def kept_after(call):
+    """The bytes that are kept after a call whose results are gone; then they are given back."""
+    tracemalloc.start()
+    try:
+        pyrnn.empty_cache()
+        call()
+        kept, _ = tracemalloc.get_traced_memory()
+        pyrnn.empty_cache()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return kept - left
+
+
 def test_memory_in_use_is_never_given_twice():
     layer, x = (
         pyrnn.GRU(4, 64, rng=0),
@@ -285,32 +299,15 @@ def test_memory_is_used_again_and_given_back():
     del y
     y = layer(x)[0]
     assert y.ctypes.data == address
-    tracemalloc.start()
-    try:
-        pyrnn.empty_cache()
-        y = layer(x)[0]
-        del y
-        kept, _ = tracemalloc.get_traced_memory()
-        pyrnn.empty_cache()
-        left, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept - left >= MB
+    assert kept_after(lambda: layer(x)) >= MB
 
 
 @keeping
 def test_no_more_than_the_limit_is_kept():
     """One size after another, each too large to serve the one before."""
-    tracemalloc.start()
-    try:
-        pyrnn.empty_cache()
+
+    def calls():
         for factor in (1, 3, 9, 27, 60):
-            x = np.zeros((500 * factor, 32, 1), np.float32)
-            pyrnn.RNN(1, 64, rng=0)(x)
-            del x
-        kept, _ = tracemalloc.get_traced_memory()
-        pyrnn.empty_cache()
-        left, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert 0 < kept - left <= _core.KEPT * MB
+            pyrnn.RNN(1, 64, rng=0)(np.zeros((500 * factor, 32, 1), np.float32))
+
+    assert 0 < kept_after(calls) <= _core.KEPT * MB
