@@ -21,6 +21,10 @@ typedef struct {
     real *da; /* slot gradients of the step: panel i at da + i*panel_step */
     const real *after; /* those of the step after it */
     int carry;
+    /* Of a general cell: */
+    const real *read; /* what the step's product read of the state before it */
+    const real *mask;
+    uint32_t key[MAX_STATES];
 } backward_row;
 
 /* The space that threads share, carved up. */
@@ -46,7 +50,7 @@ static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, b
     for (int i = 0; i < c->phases; i++) {
         space->dr[i] = (real *)PART(H * Hp * c->phase[i].count * size);
         space->h[i] = (const real **)PART(block * sizeof(real *));
-        space->h_tiles[i] = (real *)PART(block * H * size);
+        space->h_tiles[i] = (real *)PART(c->phase[i].count ? block * H * size : 0);
     }
     space->db = (real *)PART(Hp * c->slots * size);
     space->ds = (real *)PART(strip * c->states * Hp * size);
@@ -91,6 +95,17 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
     row->carry = cut_after ? CARRY_NONE : s == row->length - 1 || s == b->s1 - 1 ? CARRY_PAST : CARRY_BOTH;
     row->after = row->da;
     row->da = space->da + pair * c->slots * L;
+    if (!c->general)
+        return;
+    row->read = row->prev[0];
+    if (job->mask) {
+        const real *all = masked_states(c, job);
+        row->mask = (const real *)job->mask + row->row * H;
+        row->read = cut ? zero : s == 0 ? all + row->p * H : all + (job->B + before) * H;
+    }
+    for (int q = 0; q < c->states; q++)
+        if (zones(job, q))
+            row->key[q] = noise_key(job, q, t, row->row);
 }
 
 /* Lists the pair for the products. */
@@ -101,13 +116,32 @@ INLINE void backward_list(const cell *c, const pyrnn_job *job, const backward_sp
     space->x[pair] = (const real *)job->x + t * job->x_step + row->row * job->x_row;
     space->dx[pair] = job->dx ? (real *)job->dx + t * job->dx_step + row->row * job->dx_row : NULL;
     for (int i = 0; i < c->phases; i++)
-        space->h[i][pair] = i == 0 ? row->prev[0] : row->saved + c->phase[i].source * job->H;
+        space->h[i][pair] = i > 0 ? row->saved + c->phase[i].source * job->H
+                            : c->general ? row->read
+                                         : row->prev[0];
 }
 
-/* A unit panel of one row: from the gradient of the state to that of the pre-activations. */
-INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job,
-                           const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc)
+/* The part of the states' gradients that zoneout leads past the cell; the other stays in ds. */
+INLINE void backward_zone(const cell *c, const pyrnn_job *job, const backward_row *row, ptrdiff_t j, V *ds, V *past)
 {
+    for (int q = 0; q < c->states; q++) {
+        past[q] = vset(0);
+        if (zones(job, q)) {
+            VI keeps = zoned(job->layer.zoneout[q], row->key[q], j);
+            past[q] = choose(keeps, ds[q], past[q]);
+            ds[q] = choose(keeps, vset(0), ds[q]);
+        }
+    }
+}
+
+/* A unit panel of one row: from the gradient of the state to that of the pre-activations. `units` are the pack's, of a
+ * general cell. */
+INLINE void backward_panel(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+                           const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
+                           const real *units)
+{
+    const place at = {&job->layer, units + j * c->units};
+    V past[MAX_STATES];
     ptrdiff_t H = job->H, n = H - j, Hp = panels_of(H) * L;
     V ds[MAX_STATES], s0[MAX_STATES], s1[MAX_STATES], saved[MAX_SAVES], da[MAX_SLOTS];
     for (int q = 0; q < c->states; q++) {
@@ -117,6 +151,8 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
     }
     for (int k = 0; k < c->saves; k++)
         saved[k] = get(row->saved + k * H + j, n);
+    if (c->general && job->mask)
+        acc = acc * get(row->mask + j, n);
     acc = vkeep(acc, n); /* an infinite gradient times the zeros beyond H is a NaN, and would spread */
     if (phase == c->phases - 1) {
         if (row->carry == CARRY_BOTH)
@@ -125,11 +161,15 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
             for (int q = 0; q < c->states; q++)
                 ds[q] = vset(0);
         ds[0] = ds[0] + get(row->dy + j, n);
+        if (c->general)
+            backward_zone(c, job, row, j, ds, past);
     }
     real *out = row->da + j / L * panel_step;
     for (int k = 0; k < c->slots; k++)
         da[k] = phase == c->phases - 1 ? vset(0) : vloada(out + k * L);
-    back(phase, acc, saved, s0, s1, ds, da);
+    back(phase, acc, saved, s0, s1, ds, da, c->general ? &at : NULL);
+    for (int q = 0; c->general && phase == c->phases - 1 && q < c->states; q++)
+        ds[q] = ds[q] + past[q];
     /* What the product of the phase after reads, others may be reading now; that phase has written it. */
     const int kept = phase == c->phases - 1 ? 0 : c->phase[phase + 1].count;
     const int first_kept = kept ? c->phase[phase + 1].first : 0;
@@ -138,6 +178,23 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
             vstorea(out + k * L, da[k]);
     for (int q = 0; q < c->states; q++)
         vstorea(row->ds + q * Hp + j, ds[q]);
+}
+
+/* The same for all general cells in one function, as forward. */
+NOINLINE static void backward_general(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+                                      const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
+                                      const real *units)
+{
+    backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
+}
+
+INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+                           const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc, const real *units)
+{
+    if (c->general)
+        backward_general(c, back, phase, job, row, j, panel_step, acc, units);
+    else
+        backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
 }
 
 /* One phase of one step for n rows, or, at the end of a block, COLLECT: the product of its first step alone, so
@@ -156,8 +213,8 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
     const pass walk = pass_of(panels, 1, n, turn);
     const int far = far_away(job, (panels.to - panels.from) * column);
     const row_split split = split_rows(n, tile_rows(walk.at_once));
-    int any = !last;
-    for (ptrdiff_t r = 0; r < n && !any; r++)
+    int any = !last && k.length > 0;
+    for (ptrdiff_t r = 0; r < n && !any && k.length > 0; r++)
         any = rows[r].carry == CARRY_BOTH;
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);
@@ -183,12 +240,15 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
             for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++) {
                     V sum = acc[r * b.panels + p];
-                    real *ds = rows[r0 + r].ds + (b.panel + p) * L;
-                    if (phase == COLLECT)
-                        vstorea(ds, vloada(ds) + sum);
+                    const ptrdiff_t j = (b.panel + p) * L;
+                    real *ds = rows[r0 + r].ds + j;
+                    if (phase != COLLECT)
+                        backward_point(c, back, phase, job, rows + r0 + r, j, panel_step, sum,
+                                       packed + lay->units);
+                    else if (c->general && job->mask)
+                        vstorea(ds, vfma(sum, get(rows[r0 + r].mask + j, job->H - j), vloada(ds)));
                     else
-                        backward_point(c, back, phase, job, rows + r0 + r, (b.panel + p) * L, panel_step,
-                                       sum);
+                        vstorea(ds, vloada(ds) + sum);
                 }
         }
     }
@@ -278,9 +338,9 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
 
 /* Blocks: half of the level-2 cache for the gate gradients; 256 pairs at least, for each block reads and
  * writes all of dW. */
-static void plan_backward(int id, pyrnn_job *job)
+static void plan_backward(pyrnn_job *job)
 {
-    const cell *c = cells[id];
+    const cell its = resolved(&job->layer), *c = &its;
     const int allowed = job->threads;
     choose_split(job, c, panels_at_once(1));
     if (!job->by_units)

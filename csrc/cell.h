@@ -1,17 +1,19 @@
 /* What a cell tells the driver about itself; its formulas are two functions beside it (cells/).
  *
- *     point(phase, ax, ah, s, saved)
+ *     point(phase, ax, ah, s, saved, at)
  *         ax     in       input part of the G gates, in slot order
  *         ah     in       recurrent part of the phase's gates
  *         s      in, out  states
  *         saved  in, out  K values; those of earlier phases are there
- *     back(phase, acc, saved, s0, s1, ds, da)
+ *     back(phase, acc, saved, s0, s1, ds, da, at)
  *         acc    in       in all phases but the last, the gradient of what the next phase's product read
  *         saved  in       K values
  *         s0 s1  in       states before and after the step
  *         ds     in, out  gradient of the states after; then the part of it that reaches the states before
  *                         past the products
- *         da     out      gradients of the pre-activations, one a slot
+ *         da     out      gradients of the pre-activations, one a slot, then those of the weights that each unit has
+ *                         for itself
+ *         at     in       the options and those weights; NULL for the plain cell
  *
  * A step has one phase for each product that must wait for a whole row: one for most cells. Phases run 0, 1,
  * ... forward and in the opposite order back.
@@ -20,7 +22,7 @@
  * recurrent product reads first..first+count-1, so a gradient that both share is stored once. */
 #define NOINLINE __attribute__((noinline)) /* code that all cells share, outside the inner loops */
 
-enum { MAX_GATES = 4, MAX_SLOTS = 4, MAX_STATES = PYRNN_MAX_STATES, MAX_SAVES = 4, MAX_PHASES = 2 };
+enum { MAX_GATES = 4, MAX_SLOTS = 7, MAX_STATES = PYRNN_MAX_STATES, MAX_SAVES = 5, MAX_PHASES = 2 };
 
 typedef struct {
     const char *name;
@@ -31,7 +33,19 @@ typedef struct {
     } phase[MAX_PHASES];
     /* slot -> block of H rows in w_ih and in w_hh (PyTorch's order) */
     int block_x[MAX_SLOTS], block_h[MAX_SLOTS];
+    int activation, recurrent_activation; /* by default */
+    int units; /* weights that each unit has for itself; their gradients are slots behind the others */
+    int only_peepholes; /* they are there only if the layer has peepholes */
+    int general; /* runs with options: the driver looks at them. 0 where the compiler knows the cell */
+    int first_own; /* of a general cell: the slot of the first of those gradients */
 } cell;
 
-typedef void point_function(int phase, const V *ax, const V *ah, V *s, V *saved);
-typedef void back_function(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da);
+/* Where a general cell computes. */
+typedef struct {
+    const pyrnn_layer *options; /* no activation left at PYRNN_DEFAULT */
+    const real *units; /* [units][L] of the panel */
+} place;
+
+typedef void point_function(int phase, const V *ax, const V *ah, V *s, V *saved, const place *at);
+typedef void back_function(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da,
+                           const place *at);

@@ -11,12 +11,11 @@ enum { MAGIC = 0x6e72 }; /* begins every pack */
 
 int pyrnn_threads_possible(void) { return pyrnn_crew_possible(); }
 
-typedef void walk_function(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job);
+typedef void walk_function(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job);
 
 typedef struct {
     walk_function *work;
     const pyrnn_kernels *kernels;
-    int cell;
     const pyrnn_job *job;
 } call;
 
@@ -26,23 +25,23 @@ static void walk(void *context, int number)
     int parts = c->job->threads;
     pyrnn_walk me = parts > 1 ? walk_with(c->job->seats, parts, number) : walk_alone();
     fp_state before = denormals_off();
-    c->work(&me, c->kernels, c->cell, c->job);
+    c->work(&me, c->kernels, c->job);
     fp_restore(before);
     if (me.put_aside)
         pyrnn_crew_busy();
 }
 
 /* Does `work` in as many threads as the job has, if they come. */
-static void run(walk_function *work, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+static void run(walk_function *work, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
-    call c = {work, kernels, cell, job};
+    call c = {work, kernels, job};
     pyrnn_crew_run(walk, &c, job->threads);
 }
 
 /* ---- Judging ---- */
 
 static const pyrnn_cell_info infos[] = {
-#define CELL(name, gates, states, saves) {#name, gates, states, saves},
+#define CELL(name, ...) {#name, __VA_ARGS__},
 #include "cells.def"
 #undef CELL
 };
@@ -59,6 +58,7 @@ const char *pyrnn_message(int status)
     case PYRNN_BAD_THREADS: return "the number of threads is below one";
     case PYRNN_BAD_POINTER: return "a required pointer is NULL, or packed or work is not aligned to 64 bytes";
     case PYRNN_BAD_PACKED: return "the packed weights were not written by pyrnn_pack for this use";
+    case PYRNN_BAD_OPTION: return "an option of the layer is out of range";
     case PYRNN_BAD_ISA: return "this instruction set does not exist or this CPU lacks it";
     }
     return "unknown status";
@@ -90,6 +90,12 @@ static pyrnn_status judge_layer(const pyrnn_layer *layer)
         return PYRNN_BAD_DTYPE;
     if (layer->inputs < 1 || layer->units < 1)
         return PYRNN_BAD_DIMS;
+    if (layer->activation < 0 || layer->activation >= PYRNN_ACTIVATIONS || layer->recurrent_activation < 0 ||
+        layer->recurrent_activation >= PYRNN_ACTIVATIONS || !(layer->clip >= 0))
+        return PYRNN_BAD_OPTION;
+    for (int q = 0; q < PYRNN_MAX_STATES; q++)
+        if (!(layer->zoneout[q] >= 0 && layer->zoneout[q] <= 1))
+            return PYRNN_BAD_OPTION;
     /* Padding adds up to 64 units; four gates of eight bytes. */
     if (layer->inputs > PTRDIFF_MAX / 64 || layer->units > PTRDIFF_MAX / 64 ||
         !fits(layer->inputs + 64, layer->units + 64, 32) || !fits(layer->units + 64, layer->units + 64, 32))
@@ -115,26 +121,33 @@ pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
     if (status)
         return status;
     const pyrnn_kernels *kernels = pyrnn_kernels_of(pyrnn_isa_selected(), layer->dtype);
-    *bytes = ALIGNMENT + kernels->packed_size(layer->cell, use, layer->inputs, layer->units);
+    *bytes = ALIGNMENT + kernels->packed_size(layer, use);
     return PYRNN_OK;
 }
 
-pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
-                        const void *b_ih, const void *b_hh, void *packed)
+/* Whether units have weights for themselves: peepholes, or as part of their cell. */
+static int has_units(const pyrnn_layer *layer)
 {
-    if (!layer || !w_ih || !w_hh || !packed || !aligned(packed))
+    return infos[layer->cell].units > 0 && (layer->peepholes || infos[layer->cell].recurrent == 0);
+}
+
+pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
+                        const void *b_ih, const void *b_hh, const void *units, void *packed)
+{
+    if (!layer || !w_ih || !packed || !aligned(packed))
         return PYRNN_BAD_POINTER;
     pyrnn_status status = judge_layer(layer);
     if (status)
         return status;
+    if ((!w_hh && infos[layer->cell].recurrent > 0) || (!units && has_units(layer)))
+        return PYRNN_BAD_POINTER;
     if (use != PYRNN_FORWARD && use != PYRNN_BACKWARD)
         return PYRNN_BAD_PACKED;
     header head = {.magic = MAGIC, .use = use, .isa = pyrnn_isa_selected(), .layer = *layer};
     memset(packed, 0, ALIGNMENT);
     memcpy(packed, &head, sizeof(head));
     pyrnn_kernels_of(head.isa, layer->dtype)
-        ->pack(layer->cell, use, layer->inputs, layer->units, w_ih, w_hh, b_ih, b_hh,
-               (char *)packed + ALIGNMENT);
+        ->pack(layer, use, w_ih, w_hh, b_ih, b_hh, units, (char *)packed + ALIGNMENT);
     return PYRNN_OK;
 }
 
@@ -164,7 +177,7 @@ static pyrnn_status judge_sequence(const pyrnn_sequence *seq, const pyrnn_layer 
     const pyrnn_cell_info *info = &infos[layer->cell];
     if (T < 0 || B < 0)
         return PYRNN_BAD_DIMS;
-    if (!fits(T, B, 8 * layer->inputs) || !fits(T, B, 8 * (info->states + info->saves) * layer->units) ||
+    if (!fits(T, B, 8 * layer->inputs) || !fits(T, B, 8 * (info->states + info->saves + 1) * layer->units) ||
         !fits(B, layer->units + 64, 64) || !fits(T, 1, 16) || !fits(B, 1, 128))
         return PYRNN_TOO_LARGE;
     if (seq->threads < 1)
@@ -200,8 +213,10 @@ pyrnn_status pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B
     if (status)
         return status;
     const pyrnn_cell_info *info = &infos[layer->cell];
-    *bytes = (size_t)T * (size_t)B * (size_t)layer->units * (size_t)(info->states + info->saves) *
-             (size_t)layer->dtype / 8;
+    size_t rows = (size_t)T * (size_t)B * (size_t)(info->states + info->saves);
+    if (layer->masked)
+        rows += ((size_t)T + 1) * (size_t)B;
+    *bytes = rows * (size_t)layer->units * (size_t)layer->dtype / 8;
     return PYRNN_OK;
 }
 
@@ -234,14 +249,14 @@ static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use
     return PYRNN_OK;
 }
 
-static void forward(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+static void forward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
     if (job->by_units)
-        kernels->cells[cell].forward(job, me, me->own);
+        kernels_of_job(kernels, job)->forward(job, me, me->own);
     else
         EACH_PART (part, me) {
             pyrnn_walk alone = walk_alone();
-            kernels->cells[cell].forward(job, &alone, part);
+            kernels_of_job(kernels, job)->forward(job, &alone, part);
         }
 }
 
@@ -262,7 +277,12 @@ pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
     job.y = out->y, job.y_step = out->y_step, job.y_row = out->y_row;
     job.saved = out->saved;
     memcpy(job.state, out->state, sizeof(job.state));
-    run(forward, pyrnn_kernels_of(head.isa, head.layer.dtype), head.layer.cell, &job);
+    if (job.saved && head.layer.masked) {
+        if (!seq->mask)
+            return PYRNN_BAD_POINTER;
+        job.mask = seq->mask;
+    }
+    run(forward, pyrnn_kernels_of(head.isa, head.layer.dtype), &job);
     return PYRNN_OK;
 }
 
@@ -283,7 +303,7 @@ static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
 
 /* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums
  * over nothing come out as zeros. Runs in every thread. */
-static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, const pyrnn_job *job)
+static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
     pyrnn_block b = {.first = 1};
     do {
@@ -294,23 +314,23 @@ static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, int cell, con
             b.s0 = block_start(job, &b);
             b.ends = b.s0 == 0;
             if (job->by_units)
-                kernels->cells[cell].backward(job, &b, me, me->own);
+                kernels_of_job(kernels, job)->backward(job, &b, me, me->own);
             else
                 EACH_PART (part, me) {
                     pyrnn_walk alone = walk_alone();
-                    kernels->cells[cell].backward(job, &b, &alone, part);
+                    kernels_of_job(kernels, job)->backward(job, &b, &alone, part);
                 }
             EACH_PART (part, me)
-                kernels->gather(cell, job, &b, part);
+                kernels->gather(job, &b, part);
             EACH_PART (part, me)
-                kernels->products(cell, job, &b, part);
+                kernels->products(job, &b, part);
             b.first = b.starts = 0;
             b.s1 = b.s0;
         } while (!b.ends);
         b.p0 = b.p1;
     } while (b.p0 < job->B);
     EACH_PART (part, me)
-        kernels->finish(cell, job, part);
+        kernels->finish(job, part);
 }
 
 pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
@@ -322,7 +342,8 @@ pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *gr
     pyrnn_status status = start(seq, grads->packed, PYRNN_BACKWARD, grads->work, &job, &head);
     if (status)
         return status;
-    if (!grads->dw_ih || !grads->dw_hh || ((!grads->dy || !grads->saved) && job.pairs > 0))
+    if (!grads->dw_ih || (!grads->dw_hh && infos[head.layer.cell].recurrent > 0) ||
+        (head.layer.masked && !seq->mask) || ((!grads->dy || !grads->saved) && job.pairs > 0))
         return PYRNN_BAD_POINTER;
     job.saved = (void *)grads->saved; /* only read: forward and backward share the job's fields */
     job.dy = grads->dy, job.dy_step = grads->dy_step, job.dy_row = grads->dy_row;
@@ -330,6 +351,7 @@ pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *gr
     memcpy(job.dstate0, grads->dstate0, sizeof(job.dstate0));
     job.dx = grads->dx, job.dx_step = grads->dx_step, job.dx_row = grads->dx_row;
     job.dw_ih = grads->dw_ih, job.dw_hh = grads->dw_hh, job.db_ih = grads->db_ih, job.db_hh = grads->db_hh;
-    run(backward, pyrnn_kernels_of(head.isa, head.layer.dtype), head.layer.cell, &job);
+    job.dunits = grads->dunits, job.mask = head.layer.masked ? seq->mask : NULL;
+    run(backward, pyrnn_kernels_of(head.isa, head.layer.dtype), &job);
     return PYRNN_OK;
 }

@@ -9,6 +9,11 @@ typedef struct {
     real *next[MAX_STATES]; /* where the state after it goes */
     real *saved; /* [K][H] of the step, NULL when nothing is to be kept */
     real *y; /* of the step, NULL when next[0] is it */
+    /* Of a general cell: */
+    const real *read; /* h before the step as its product reads it */
+    const real *mask; /* that h is multiplied with for it, or NULL */
+    real *masked; /* where h after the step goes, multiplied */
+    uint32_t key[MAX_STATES];
 } forward_row;
 
 /* The time index of step s, and whether an episode begins between it and the step before it. */
@@ -33,6 +38,41 @@ INLINE ptrdiff_t still_active(const forward_row *rows, ptrdiff_t n, ptrdiff_t s)
     return n;
 }
 
+/* Where training keeps the masked h: of the rows before their first step, then of every pair. */
+INLINE real *masked_states(const cell *c, const pyrnn_job *job)
+{
+    return (real *)job->saved + job->pairs * (c->states + c->saves) * job->H;
+}
+
+/* The same for what only a general cell needs. */
+INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row,
+                                    ptrdiff_t s, int cut)
+{
+    row->read = row->prev[0];
+    if (job->mask) {
+        real *all = masked_states(c, job);
+        row->mask = (const real *)job->mask + row->row * job->H;
+        row->read = cut ? zero : s == 0 ? all + row->p * job->H : row->masked;
+        row->masked = all + (job->B + job_offset(job, s) + row->p) * job->H;
+    }
+    for (int q = 0; q < c->states; q++)
+        if (zones(job, q))
+            row->key[q] = noise_key(job, q, time_of(job, row->length, s), row->row);
+}
+
+/* The initial h of a strip's rows as their first product reads it. */
+static void forward_mask_initial(const cell *c, const pyrnn_job *job, const real *zero, const forward_row *rows,
+                                 ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const real *mask = (const real *)job->mask + rows[r].row * job->H;
+        const real *h = job->state0[0] ? (const real *)job->state0[0] + rows[r].row * job->H : zero;
+        real *masked = masked_states(c, job) + rows[r].p * job->H;
+        for (ptrdiff_t j = 0; j < job->H; j++)
+            masked[j] = h[j] * mask[j];
+    }
+}
+
 /* Points a row's states before and after step s. */
 INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row,
                             ptrdiff_t s)
@@ -52,6 +92,8 @@ INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zer
         row->saved = (real *)job->saved + (c->states * total + index * c->saves) * H;
         row->y = y;
     }
+    if (c->general)
+        forward_advance_general(c, job, zero, row, s, cut);
 }
 
 /* ax[panel][pair][G][L] = bias + x @ W for n (step, row) pairs whose inputs are x[0..n-1]. */
@@ -85,12 +127,25 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     }
 }
 
-/* A unit panel of one row: from pre-activations to the next state. */
-INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job,
-                          const forward_row *row, ptrdiff_t j, const real *ax, const V *ah)
+/* Zoneout of a panel of states, from those before the step. */
+INLINE void forward_zone(const cell *c, const pyrnn_job *job, const forward_row *row, ptrdiff_t j, V *s)
+{
+    for (int q = 0; q < c->states; q++)
+        if (zones(job, q)) {
+            float p = job->layer.zoneout[q];
+            V before = get(row->prev[q] + j, job->H - j);
+            s[q] = job->saved ? choose(zoned(p, row->key[q], j), before, s[q])
+                              : vfma(vset((real)p), before - s[q], s[q]);
+        }
+}
+
+/* A unit panel of one row: from pre-activations to the next state. `units` are the pack's, of a general cell. */
+INLINE void forward_panel(const cell *c, point_function *point, int phase, const pyrnn_job *job,
+                          const forward_row *row, ptrdiff_t j, const real *ax, const V *ah, const real *units)
 {
     ptrdiff_t H = job->H, n = H - j;
     V a[MAX_GATES], s[MAX_STATES], saved[MAX_SAVES] = {0};
+    const place at = {&job->layer, units + j * c->units};
     for (int g = 0; g < c->gates; g++)
         a[g] = vloada(ax + g * L);
     for (int q = 0; q < c->states; q++)
@@ -98,17 +153,59 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
     if (phase > 0)
         for (int k = 0; k < c->saves; k++)
             saved[k] = get(row->saved + k * H + j, n);
-    point(phase, a, ah, s, saved);
+    point(phase, a, ah, s, saved, c->general ? &at : NULL);
+    if (c->general && job->mask && phase < c->phases - 1)
+        saved[c->phase[phase + 1].source] *= get(row->mask + j, n);
     if (row->saved)
         for (int k = 0; k < c->saves; k++)
             if (phase == 0 || k != c->phase[phase].source) /* which the others' products are reading */
                 put(row->saved + k * H + j, saved[k], n);
     if (phase < c->phases - 1)
         return;
+    if (c->general) {
+        forward_zone(c, job, row, j, s);
+        if (job->mask)
+            put(row->masked + j, s[0] * get(row->mask + j, n), n);
+    }
     for (int q = 0; q < c->states; q++)
         put(row->next[q] + j, s[q], n);
     if (row->y)
         put(row->y + j, s[0], n);
+}
+
+/* The same for all general cells in one function: their point is called through a pointer anyway. */
+NOINLINE static void forward_general(const cell *c, point_function *point, int phase, const pyrnn_job *job,
+                                     const forward_row *row, ptrdiff_t j, const real *ax, const V *ah,
+                                     const real *units)
+{
+    forward_panel(c, point, phase, job, row, j, ax, ah, units);
+}
+
+INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job,
+                          const forward_row *row, ptrdiff_t j, const real *ax, const V *ah, const real *units)
+{
+    if (c->general)
+        forward_general(c, point, phase, job, row, j, ax, ah, units);
+    else
+        forward_panel(c, point, phase, job, row, j, ax, ah, units);
+}
+
+/* What the product of a phase reads. */
+INLINE const real *forward_reads(const cell *c, int phase, const pyrnn_job *job, const forward_row *row)
+{
+    if (phase > 0)
+        return row->saved + c->phase[phase].source * job->H;
+    return c->general ? row->read : row->prev[0];
+}
+
+/* The step of a cell that has no recurrent product. */
+INLINE void forward_alone(const cell *c, point_function *point, const pyrnn_job *job, const real *units,
+                          share panels, const forward_row *rows, ptrdiff_t n, const real *ax,
+                          ptrdiff_t ax_panel)
+{
+    for (ptrdiff_t r = 0; r < n; r++)
+        for (ptrdiff_t p = panels.from; p < panels.to; p++)
+            forward_point(c, point, 0, job, rows + r, p * L, ax + p * ax_panel + r * c->gates * L, NULL, units);
 }
 
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
@@ -119,12 +216,16 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
     const int count = c->phase[phase].count, width = count * L;
     const ptrdiff_t H = job->H;
     const span k = {1, H, 0};
+    if (c->general && count == 0) {
+        forward_alone(c, point, job, packed + lay->units, panels, rows, n, ax, ax_panel);
+        return;
+    }
     const pass walk = pass_of(panels, count, n, back);
     const int far = far_away(job, (panels.to - panels.from) * H * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * count));
     if (job->by_units) /* what others have just written comes from their caches: all of it at once, not line by line */
         for (ptrdiff_t r = 0; r < n; r++) {
-            const real *a = phase == 0 ? rows[r].prev[0] : rows[r].saved + c->phase[phase].source * H;
+            const real *a = forward_reads(c, phase, job, rows + r);
             for (ptrdiff_t j = 0; j < H; j += LINE / (ptrdiff_t)sizeof(real))
                 __builtin_prefetch(a + j);
         }
@@ -141,7 +242,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
             const target out = {(real *)ah, vecs * L, {0, L, 2 * L, 3 * L}};
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++)
-                a[r] = phase == 0 ? rows[r0 + r].prev[0] : rows[r0 + r].saved + c->phase[phase].source * H;
+                a[r] = forward_reads(c, phase, job, rows + r0 + r);
             if (n == 1)
                 product_of_row(b.groups, vecs, ah, bias, a[0], k, w, vecs * L * H);
             else
@@ -150,7 +251,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
                 for (int r = 0; r < height; r++)
                     forward_point(c, point, phase, job, rows + r0 + r, (b.panel + p) * L,
                                   ax + (b.panel + p) * ax_panel + (r0 + r) * c->gates * L,
-                                  ah + r * vecs + p * count);
+                                  ah + r * vecs + p * count, packed + lay->units);
         }
     }
 }
@@ -218,6 +319,10 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
     const int grain = forward_grain(c);
     forward_row *rows = space->rows;
     const ptrdiff_t in_strip = n;
+    if (c->general && job->mask)
+        EACH_PART (part, me)
+            if (part == 0)
+                forward_mask_initial(c, job, packed + lay.zero, rows, n);
     for (ptrdiff_t s = 0; (n = still_active(rows, n, s)) > 0;) {
         ptrdiff_t pairs = 0, end = s;
         for (ptrdiff_t m = n; m > 0 && pairs + m <= job->block; m = still_active(rows, m, ++end))
@@ -268,9 +373,9 @@ INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, 
 /* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room
  * beside them; 64 pairs at least, for a strip of few rows would stream R anew for each; and 6 MB at most over
  * all threads. */
-static void plan_forward(int id, pyrnn_job *job)
+static void plan_forward(pyrnn_job *job)
 {
-    const cell *c = cells[id];
+    const cell its = resolved(&job->layer), *c = &its;
     choose_split(job, c, forward_grain(c));
     ptrdiff_t pair = panels_of(job->H) * L * c->gates * (ptrdiff_t)sizeof(real);
     ptrdiff_t most = max_of((6 << 20) / job->threads / pair, 8);

@@ -36,7 +36,7 @@ static void input_gradients(const cell *c, const pyrnn_job *job, const backward_
  * it lies, every pair's few elements would be a line of their own, in every panel anew. */
 static void gather(int gates, const real *const *a, ptrdiff_t K, ptrdiff_t pairs, share mine, real *out)
 {
-    const row_split split = split_rows(K, tile_rows(panels_at_once(gates) * gates));
+    const row_split split = split_rows(gates ? K : 0, tile_rows(panels_at_once(gates) * gates));
     for (ptrdiff_t tile = 0, k = 0, n; tile < split.tiles; tile++, k += n) {
         n = split_size(&split, tile);
         for (ptrdiff_t i = 0; i < n; i += L) {
@@ -47,9 +47,9 @@ static void gather(int gates, const real *const *a, ptrdiff_t K, ptrdiff_t pairs
     }
 }
 
-static void gather_pairs(int id, const pyrnn_job *job, const pyrnn_block *b, int thread)
+static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int thread)
 {
-    const cell *c = cells[id];
+    const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
     backward_space_of(c, job, job->work, &space);
     ptrdiff_t pairs = block_pairs(job, b);
@@ -68,7 +68,7 @@ static void weight_gradients(const cell *c, const pyrnn_job *job, const backward
     const int at_once = panels_at_once(gates);
     const ptrdiff_t panels = panels_of(job->H), groups = (panels + at_once - 1) / at_once,
                     step = c->slots * L;
-    const row_split split = split_rows(K, tile_rows(at_once * gates));
+    const row_split split = split_rows(gates ? K : 0, tile_rows(at_once * gates));
     const share mine = share_of(groups * split.tiles, thread, job->threads);
     for (ptrdiff_t task = mine.from; task < mine.to; task++) {
         ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
@@ -94,9 +94,9 @@ static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_s
         }
 }
 
-static void products(int id, const pyrnn_job *job, const pyrnn_block *b, int thread)
+static void products(const pyrnn_job *job, const pyrnn_block *b, int thread)
 {
-    const cell *c = cells[id];
+    const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
     backward_space_of(c, job, job->work, &space);
     ptrdiff_t pairs = block_pairs(job, b);
@@ -106,7 +106,7 @@ static void products(int id, const pyrnn_job *job, const pyrnn_block *b, int thr
     for (int i = 0; i < c->phases; i++)
         weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h_tiles[i],
                          job->H, space.dr[i], thread);
-    if (job->db_ih || job->db_hh)
+    if (job->db_ih || job->db_hh || job->dunits)
         bias_gradients(c, job, &space, b, pairs, thread);
 }
 
@@ -120,9 +120,9 @@ static void unpack_bias(const cell *c, int first, int count, const int *block, p
 }
 
 /* After the last block: sums into the caller's layout, and zeros into dx beyond the lengths. */
-static void finish(int id, const pyrnn_job *job, int thread)
+static void finish(const pyrnn_job *job, int thread)
 {
-    const cell *c = cells[id];
+    const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
     backward_space_of(c, job, job->work, &space);
     unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
@@ -130,6 +130,8 @@ static void finish(int id, const pyrnn_job *job, int thread)
         unpack_columns(c->phase[i].count, c->block_h + c->phase[i].first, job->H, job->H, space.dr[i],
                        job->dw_hh, thread, job->threads);
     if (thread == 0) {
+        static const int in_order[] = {0, 1, 2};
+        unpack_bias(c, c->first_own, c->units, in_order, job->H, space.db, job->dunits);
         unpack_bias(c, 0, c->gates, c->block_x, job->H, space.db, job->db_ih);
         for (int i = 0; i < c->phases; i++)
             unpack_bias(c, c->phase[i].first, c->phase[i].count, c->block_h + c->phase[i].first, job->H,

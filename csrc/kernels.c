@@ -7,11 +7,15 @@
 
 #include "cell.h"
 
+#include "activation.h"
+
 #include "cells/gru.h"
 #include "cells/gru_before.h"
+#include "cells/indrnn.h"
 #include "cells/lstm.h"
-#include "cells/rnn_relu.h"
-#include "cells/rnn_tanh.h"
+#include "cells/mingru.h"
+#include "cells/minlstm.h"
+#include "cells/rnn.h"
 
 static const cell *const cells[] = {
 #define CELL(name, ...) &name,
@@ -19,12 +23,49 @@ static const cell *const cells[] = {
 #undef CELL
 };
 
+static point_function *const points[] = {
+#define CELL(name, ...) name##_point,
+#include "cells.def"
+#undef CELL
+};
+
+static back_function *const backs[] = {
+#define CELL(name, ...) name##_back,
+#include "cells.def"
+#undef CELL
+};
+
+/* A layer's cell, with its options. Without options it is the plain cell but for that. */
+static cell cell_of(const pyrnn_layer *layer)
+{
+    cell c = *cells[layer->cell];
+    c.general = 1;
+    if (c.only_peepholes && !layer->peepholes)
+        c.units = 0;
+    c.first_own = c.slots;
+    c.slots += c.units;
+    return c;
+}
+
+/* The same, and the layer's activations no longer by default. */
+static cell resolved(pyrnn_layer *layer)
+{
+    cell c = cell_of(layer);
+    if (layer->activation == PYRNN_DEFAULT)
+        layer->activation = (signed char)c.activation;
+    if (layer->recurrent_activation == PYRNN_DEFAULT)
+        layer->recurrent_activation = (signed char)c.recurrent_activation;
+    return c;
+}
+
 #include "panels.h"
 
 #include "gemm.h"
 #include "packing.h"
 
 #include "threads.h"
+
+#include "noise.h"
 
 #include "forward.h"
 
@@ -34,8 +75,10 @@ static const cell *const cells[] = {
 
 #include "gradients.h"
 
-/* The list says in numbers what the cell file says in formulas. */
-#define CELL(name, gates_, states_, saves_)                                                                  \
+/* A plain cell runs in a driver of its own, but where code is to be small. */
+#define CELL(name, ...)
+#ifndef PYRNN_ONE_DRIVER
+#define PLAIN(name, ...)                                                                                     \
     static void name##_forward(const pyrnn_job *job, pyrnn_walk *me, int number)                             \
     {                                                                                                        \
         forward(&name, name##_point, job, me, number);                                                       \
@@ -49,18 +92,44 @@ static const cell *const cells[] = {
     {                                                                                                        \
         step(&name, name##_point, name##_forward, prepared, x, state0, state, y);                            \
     }
+#endif
 #include "cells.def"
+#undef PLAIN
 #undef CELL
+
+/* All others, and cells with options, share one. */
+static void any_forward(const pyrnn_job *job, pyrnn_walk *me, int number)
+{
+    const cell c = cell_of(&job->layer);
+    forward(&c, points[job->layer.cell], job, me, number);
+}
+
+static void any_backward(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me, int number)
+{
+    const cell c = cell_of(&job->layer);
+    backward(&c, backs[job->layer.cell], job, block, me, number);
+}
+
+static void any_step(pyrnn_prepared *prepared, const void *x, const void *const *state0, void *const *state,
+                     void *y)
+{
+    step_rows(any_forward, prepared, x, state0, state, y);
+}
 
 extern const pyrnn_kernels PYRNN_TABLE;
 const pyrnn_kernels PYRNN_TABLE = {
     .lanes = L,
     .cells =
         {
-#define CELL(name, ...) {name##_forward, name##_backward, name##_step},
+#ifndef PYRNN_ONE_DRIVER
+#define PLAIN(name, ...) {name##_forward, name##_backward, name##_step},
+#endif
+#define CELL(name, ...) {any_forward, any_backward, any_step},
 #include "cells.def"
+#undef PLAIN
 #undef CELL
         },
+    .any = {any_forward, any_backward, any_step},
     .packed_size = packed_size,
     .pack = pack,
     .plan_forward = plan_forward,

@@ -17,6 +17,10 @@
 typedef struct {
     ptrdiff_t T, B, I, H;
     ptrdiff_t pairs; /* valid (step, row) pairs */
+    pyrnn_layer layer; /* with the activations that PYRNN_DEFAULT stands for */
+    int general; /* it has options, so that the plain cell will not do */
+    uint64_t seed;
+    const void *mask; /* [B][H], NULL in inference */
     int reverse, threads;
     const char *packed; /* behind the header */
 
@@ -35,7 +39,7 @@ typedef struct {
 
     const void *dy, *dstate[PYRNN_MAX_STATES];
     ptrdiff_t dy_step, dy_row;
-    void *dx, *dstate0[PYRNN_MAX_STATES], *dw_ih, *dw_hh, *db_ih, *db_hh;
+    void *dx, *dstate0[PYRNN_MAX_STATES], *dw_ih, *dw_hh, *db_ih, *db_hh, *dunits;
     ptrdiff_t dx_step, dx_row;
 
     /* How the call is cut up: sizes of blocks and shares of threads, never results. */
@@ -93,24 +97,31 @@ typedef struct {
 typedef struct {
     int lanes;
     pyrnn_cell_kernels cells[PYRNN_CELLS];
-    size_t (*packed_size)(int cell, int use, ptrdiff_t I, ptrdiff_t H);
-    void (*pack)(int cell, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh,
-                 const void *b_ih, const void *b_hh, void *packed);
+    pyrnn_cell_kernels any; /* with options */
+    size_t (*packed_size)(const pyrnn_layer *layer, int use);
+    void (*pack)(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
+                 const void *b_hh, const void *units, void *packed);
     /* Set threads (from the most that are allowed), by_units, strip, block and the sizes of work. */
-    void (*plan_forward)(int cell, pyrnn_job *job);
-    void (*plan_backward)(int cell, pyrnn_job *job);
+    void (*plan_forward)(pyrnn_job *job);
+    void (*plan_backward)(pyrnn_job *job);
     /* After a block's time loop: first one, then the other. */
-    void (*gather)(int cell, const pyrnn_job *job, const pyrnn_block *block, int thread);
-    void (*products)(int cell, const pyrnn_job *job, const pyrnn_block *block, int thread);
-    void (*finish)(int cell, const pyrnn_job *job, int thread); /* after the last block */
+    void (*gather)(const pyrnn_job *job, const pyrnn_block *block, int thread);
+    void (*products)(const pyrnn_job *job, const pyrnn_block *block, int thread);
+    void (*finish)(const pyrnn_job *job, int thread); /* after the last block */
     size_t step_size; /* bytes of a prepared step */
-    void (*step_init)(int cell, pyrnn_prepared *step); /* all but the job is left to do */
+    void (*step_init)(pyrnn_prepared *step); /* all but the job is left to do */
 } pyrnn_kernels;
 
 enum { ALIGNMENT = 64 }; /* bytes, of packs, of work and of its parts */
 
 /* isa.c */
 const pyrnn_kernels *pyrnn_kernels_of(int isa, int dtype);
+
+/* The kernels of a job's time loop. */
+static inline const pyrnn_cell_kernels *kernels_of_job(const pyrnn_kernels *kernels, const pyrnn_job *job)
+{
+    return job->general ? &kernels->any : &kernels->cells[job->layer.cell];
+}
 
 /* dispatch.c: what a pack was written for, once it has been judged. */
 pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);

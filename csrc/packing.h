@@ -4,16 +4,18 @@
  *     forward:  zero [Hp]                              the state of a row that has none
  *               bias_x [panel][G][L]
  *               bias_h [panel][count][L]                                           one for each phase
+ *               units [panel][units][L]                 weights that each unit has for itself, of general cells
  *               W [group][k < I][panel of group][G][L]
  *               R [group][k < H][panel of group][count][L]                         one for each phase
  *     backward: zero [Hp]
+ *               units, as forward
  *               R' [group of H][panel][count][L (k)][lane of group]                one for each phase
  *               W' [group of I][panel][G][L (k)][lane of group]
  *
  * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. */
 
 typedef struct {
-    ptrdiff_t zero, bias_x, bias_h[MAX_PHASES], w, r[MAX_PHASES]; /* where each part begins */
+    ptrdiff_t zero, bias_x, bias_h[MAX_PHASES], units, w, r[MAX_PHASES]; /* where each part begins */
     ptrdiff_t size; /* reals in all */
 } packed_layout;
 
@@ -25,10 +27,12 @@ static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
         lay.bias_x = at, at += Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
             lay.bias_h[i] = at, at += Hp * c->phase[i].count;
+        lay.units = at, at += c->general ? Hp * c->units : 0;
         lay.w = at, at += I * Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
             lay.r[i] = at, at += H * Hp * c->phase[i].count;
     } else {
+        lay.units = at, at += c->general ? Hp * c->units : 0;
         for (int i = 0; i < c->phases; i++)
             lay.r[i] = at, at += Hp * Hp * c->phase[i].count;
         lay.w = at, at += panels_of(I) * L * Hp * c->gates;
@@ -105,13 +109,16 @@ static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, con
     }
 }
 
-static void pack(int id, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, const void *w_hh,
-                 const void *b_ih, const void *b_hh, void *packed)
+static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
+                 const void *b_hh, const void *units, void *packed)
 {
-    const cell *c = cells[id];
+    static const int in_order[] = {0, 1, 2};
+    const cell its = cell_of(layer), *c = &its;
+    const ptrdiff_t I = layer->inputs, H = layer->units;
     packed_layout lay = layout_of(c, use, I, H);
     real *out = packed;
     memset(out + lay.zero, 0, sizeof(real) * (size_t)(panels_of(H) * L));
+    pack_bias(c->units, in_order, H, units, out + lay.units);
     if (use == PYRNN_FORWARD) {
         pack_bias(c->gates, c->block_x, H, b_ih, out + lay.bias_x);
         pack_columns(c->gates, c->block_x, I, H, w_ih, out + lay.w);
@@ -127,9 +134,10 @@ static void pack(int id, int use, ptrdiff_t I, ptrdiff_t H, const void *w_ih, co
     }
 }
 
-static size_t packed_size(int id, int use, ptrdiff_t I, ptrdiff_t H)
+static size_t packed_size(const pyrnn_layer *layer, int use)
 {
-    return sizeof(real) * (size_t)layout_of(cells[id], use, I, H).size;
+    const cell c = cell_of(layer);
+    return sizeof(real) * (size_t)layout_of(&c, use, layer->inputs, layer->units).size;
 }
 
 /* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for panels of this

@@ -77,8 +77,8 @@ static double weights_of(const pyrnn_layer *layer)
 {
     pyrnn_cell_info info;
     pyrnn_describe(layer->cell, &info);
-    return info.gates * (double)layer->units * ((double)layer->inputs + (double)layer->units) * layer->dtype /
-           8;
+    return (double)layer->units * (info.gates * (double)layer->inputs + info.recurrent * (double)layer->units) *
+           layer->dtype / 8;
 }
 
 double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer)
@@ -91,7 +91,18 @@ double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer)
         for (ptrdiff_t b = 0; b < seq->B; b++)
             pairs += (double)seq->lengths[b];
     }
-    return 2. * info.gates * pairs * (double)layer->units * ((double)layer->inputs + (double)layer->units);
+    return 2. * pairs * (double)layer->units *
+           (info.gates * (double)layer->inputs + info.recurrent * (double)layer->units);
+}
+
+/* Whether the plain cell will not do. */
+static int has_options(const pyrnn_layer *layer)
+{
+    int any = layer->activation || layer->recurrent_activation || layer->peepholes || layer->masked ||
+              layer->clip > 0;
+    for (int q = 0; q < PYRNN_MAX_STATES; q++)
+        any |= layer->zoneout[q] > 0;
+    return any;
 }
 
 size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, int training, void *work,
@@ -100,6 +111,7 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
     ptrdiff_t T = seq->T, B = seq->B, I = layer->inputs, H = layer->units, pairs = T * B;
     const pyrnn_kernels *kernels = pyrnn_kernels_of(isa, layer->dtype);
     *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = cache_size()};
+    job->layer = *layer, job->general = has_options(layer), job->seed = seq->seed;
     if (seq->lengths) {
         pairs = 0;
         for (ptrdiff_t b = 0; b < B; b++)
@@ -112,9 +124,9 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
     job->threads = useful_threads(seq->threads, training ? 2 * flops : flops);
     job->pairs = pairs;
     if (training)
-        kernels->plan_backward(layer->cell, job);
+        kernels->plan_backward(job);
     else
-        kernels->plan_forward(layer->cell, job);
+        kernels->plan_forward(job);
     size_t own = (size_t)job->threads * sizeof(pyrnn_seat) + sort_size(seq);
     size_t bytes = own + job->work_shared + (size_t)job->threads * job->work_thread;
     if (!work)

@@ -50,6 +50,7 @@ typedef enum {
     PYRNN_BAD_THREADS,   /* fewer than one thread */
     PYRNN_BAD_POINTER,   /* a required pointer is NULL, or packed or work is not aligned to 64 bytes */
     PYRNN_BAD_PACKED,    /* packed was not written by pyrnn_pack for this use */
+    PYRNN_BAD_OPTION,    /* an option of the layer is out of range */
     PYRNN_BAD_ISA,       /* no such instruction set, or this CPU lacks it */
 } pyrnn_status;
 
@@ -70,9 +71,11 @@ typedef enum {
 
 typedef struct {
     const char *name; /* as in cells.def */
-    int gates;        /* G: blocks of H rows in w_ih and w_hh */
+    int gates;        /* G: blocks of H rows in w_ih */
     int states;       /* S: 2 for the LSTM (h, c), else 1 (h) */
     int saves;        /* K: values per unit, row and step that training keeps besides the states */
+    int recurrent;    /* blocks of H rows in w_hh: G, or 0 where there is no recurrent product */
+    int units;        /* U: weights that each unit has for itself; of an LSTM if the layer has peepholes */
 } pyrnn_cell_info;
 
 PYRNN_API const char *pyrnn_message(int status);                         /* one English sentence, static */
@@ -99,10 +102,27 @@ PYRNN_API pyrnn_status pyrnn_isa_select(int isa);
 PYRNN_API int pyrnn_threads_possible(void);
 
 /* ---- Weights ---- */
+typedef enum {
+    PYRNN_DEFAULT, /* the cell's own */
+    PYRNN_TANH,
+    PYRNN_SIGMOID,
+    PYRNN_RELU,
+    PYRNN_HARD_SIGMOID, /* x/6 + 1/2 between 0 and 1 */
+    PYRNN_SOFTSIGN, /* x / (1 + |x|) */
+    PYRNN_IDENTITY,
+    PYRNN_ACTIVATIONS /* how many */
+} pyrnn_activation;
+
+/* Options are for all cells, but for minGRU and minLSTM, which have no activation to choose. All zeros: none. */
 typedef struct {
     int cell;                /* pyrnn_cell */
     int dtype;               /* pyrnn_dtype */
     ptrdiff_t inputs, units; /* I and H, both >= 1 (I is a macro of complex.h) */
+    signed char activation, recurrent_activation; /* pyrnn_activation: of the candidate and the output, of the gates */
+    signed char peepholes; /* 1: an LSTM's gates see c */
+    signed char masked; /* 1: training multiplies h with a mask before products read it */
+    float clip; /* > 0: an LSTM's c stays between -clip and clip */
+    float zoneout[PYRNN_MAX_STATES]; /* the probability that a unit keeps a state, 0 to 1 */
 } pyrnn_layer;
 
 /* Bytes that `packed` must hold. */
@@ -112,14 +132,15 @@ PYRNN_API pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size
  * Weights in PyTorch's layout (gate order i f g o and r z n) to the layout that the kernels read.
  *
  *   w_ih    [G*H][I]   in
- *   w_hh    [G*H][H]   in
+ *   w_hh    [G*H][H]   in, NULL where there is no recurrent product
  *   b_ih    [G*H]      in, NULL for zeros
  *   b_hh    [G*H]      in, NULL for zeros
+ *   units   [U][H]     in, NULL where there are none; peepholes in the order i f o
  *   packed  [bytes]    out, aligned to 64 bytes; a snapshot: later changes of the weights do not reach it. It
  *                      may be copied to another address of the same alignment, but not to another machine.
  */
 PYRNN_API pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
-                                  const void *b_ih, const void *b_hh, void *packed);
+                                  const void *b_ih, const void *b_hh, const void *units, void *packed);
 
 /* ---- Sequences ----
  * What forward and backward of one sequence call share; backward wants the very values that forward was given.
@@ -131,6 +152,8 @@ PYRNN_API pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void 
  *                       gradient passes between the steps t-1 and t, in either direction. Forward, (0, b) also
  *                       cuts off the initial state; reversed it does nothing.
  *   state0   [S] of [B][H]  the states before the first step (h, then the cell's others), each NULL for zeros
+ *   mask     [B][H]     of a masked layer in training: what h is multiplied with before products read it
+ *   seed     zoneout in training draws from it
  */
 typedef struct {
     ptrdiff_t T, B; /* >= 0 */
@@ -142,6 +165,8 @@ typedef struct {
     const uint8_t *reset;
     ptrdiff_t reset_step, reset_row;
     const void *state0[PYRNN_MAX_STATES];
+    const void *mask;
+    uint64_t seed;
 } pyrnn_sequence;
 
 /*
@@ -201,9 +226,10 @@ PYRNN_API void pyrnn_step(void *step, const void *x, const void *const *state0, 
  *   dx       out      [T][B][I]  strided, NULL when not wanted
  *   dstate0  out      [S] of [B][H]  each NULL when not wanted; overlap nothing
  *   dw_ih    out      [G*H][I]
- *   dw_hh    out      [G*H][H]
+ *   dw_hh    out      [G*H][H], NULL where there is no recurrent product
  *   db_ih    out      [G*H], NULL when not wanted
  *   db_hh    out      [G*H], NULL when not wanted
+ *   dunits   out      [U][H], NULL when not wanted
  *   work     scratch  pyrnn_backward_work bytes, aligned to 64
  */
 typedef struct {
@@ -215,7 +241,7 @@ typedef struct {
     void *dx;
     ptrdiff_t dx_step, dx_row;
     void *dstate0[PYRNN_MAX_STATES];
-    void *dw_ih, *dw_hh, *db_ih, *db_hh;
+    void *dw_ih, *dw_hh, *db_ih, *db_hh, *dunits;
     void *work;
 } pyrnn_gradients;
 

@@ -54,10 +54,10 @@ pyrnn_status pyrnn_step_init(const void *packed, ptrdiff_t B, void *memory)
         return status;
     job.packed = (const char *)packed + ALIGNMENT;
     job.y_row = of.layer.units;
-    step->run = of.kernels->cells[of.layer.cell].step;
+    step->run = kernels_of_job(of.kernels, &job)->step;
     step->job = job;
     step->h = (char *)memory + of.h;
-    of.kernels->step_init(of.layer.cell, step);
+    of.kernels->step_init(step);
     return PYRNN_OK;
 }
 

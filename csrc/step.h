@@ -7,11 +7,11 @@ typedef struct {
     forward_space space; /* the job's, for one row */
 } step_memory;
 
-static void step_init(int id, pyrnn_prepared *prepared)
+static void step_init(pyrnn_prepared *prepared)
 {
-    const cell *c = cells[id];
     step_memory *step = (step_memory *)prepared;
     const pyrnn_job *job = &prepared->job;
+    const cell its = cell_of(&job->layer), *c = &its;
     step->lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
     size_t used = forward_shared(c, job, job->work, &step->space);
     forward_own(job, job->work + used, &step->space);
@@ -60,7 +60,7 @@ INLINE void step_phase(const cell *c, point_function *point, int phase, const st
                        (span){1, H, 0}, packed + step->lay.r[phase] + at * H, vecs * L * H);
         for (int p = 0; p < b.groups * b.panels; p++)
             forward_point(c, point, phase, job, row, (b.panel + p) * L, ax + p * c->gates * L,
-                          ah + p * count);
+                          ah + p * count, NULL);
     }
 }
 
@@ -86,22 +86,31 @@ INLINE void step_row(const cell *c, point_function *point, const step_memory *st
         memcpy(state[0], row.next[0], sizeof(real) * (size_t)job->H);
 }
 
+/* A step of any number of rows, and of any cell. */
+INLINE void step_rows(void (*forward_all)(const pyrnn_job *job, pyrnn_walk *me, int number),
+                      pyrnn_prepared *prepared, const void *x, const void *const *state0, void *const *state,
+                      void *y)
+{
+    pyrnn_job *job = &prepared->job;
+    job->back ^= 1; /* begins with the weights that the step before left in the cache */
+    job->x = x;
+    job->y = y ? y : prepared->h;
+    for (int q = 0; q < cells[job->layer.cell]->states; q++)
+        job->state0[q] = state0[q], job->state[q] = state[q];
+    pyrnn_walk alone = walk_alone();
+    forward_all(job, &alone, 0);
+}
+
 /* `forward_all` is the cell's forward(), which is not to be inlined a second time. */
 INLINE void step(const cell *c, point_function *point,
                  void (*forward_all)(const pyrnn_job *job, pyrnn_walk *me, int number),
                  pyrnn_prepared *prepared, const void *x, const void *const *state0, void *const *state,
                  void *y)
 {
-    pyrnn_job *job = &prepared->job;
-    job->back ^= 1; /* begins with the weights that the step before left in the cache */
-    if (job->B == 1) {
-        step_row(c, point, (const step_memory *)prepared, x, state0, state, y);
+    if (prepared->job.B != 1) {
+        step_rows(forward_all, prepared, x, state0, state, y);
         return;
     }
-    job->x = x;
-    job->y = y ? y : prepared->h;
-    for (int q = 0; q < c->states; q++)
-        job->state0[q] = state0[q], job->state[q] = state[q];
-    pyrnn_walk alone = walk_alone();
-    forward_all(job, &alone, 0);
+    prepared->job.back ^= 1;
+    step_row(c, point, (const step_memory *)prepared, x, state0, state, y);
 }

@@ -27,11 +27,14 @@ static void choose_split(pyrnn_job *job, const cell *c, int grain)
 {
     const double flops_each = 6e4;
     ptrdiff_t groups = (panels_of(job->H) + grain - 1) / grain;
-    double step = 2. * c->gates * (double)job->H * (double)job->H * (double)job->B;
+    int gates = 0;
+    for (int i = 0; i < c->phases; i++)
+        gates += c->phase[i].count;
+    double step = 2. * gates * (double)job->H * (double)job->H * (double)job->B;
     ptrdiff_t most = min_of((ptrdiff_t)min_of((ptrdiff_t)(step / flops_each), 1 << 20), groups);
     int threads = (int)min_of(job->threads, most);
     /* A tile of four rows is nearly as fast as a full one, unless the weights come from far for each thread anew. */
-    const int enough = far_away(job, (ptrdiff_t)c->gates * job->H * job->H) ? tile_rows(4) : 4;
+    const int enough = far_away(job, (ptrdiff_t)gates * job->H * job->H) ? tile_rows(4) : 4;
     job->by_units = threads > 1 && job->B < (ptrdiff_t)job->threads * enough;
     job->threads = job->by_units ? threads : (int)max_of(min_of(job->threads, job->B), 1);
 }

@@ -115,6 +115,40 @@ def fraction(value: object, name: str) -> float:
     return float(value)
 
 
+def positive(value: object, name: str) -> float:
+    """Read a finite number above 0.
+
+    Raises
+    ------
+    TypeError
+        `value` is not a real number.
+    ValueError
+        It is not above 0, or not finite.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < value < np.inf:
+        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+    return float(value)
+
+
+def seed(value: object, name: str) -> int:
+    """Read a seed: an integer of 0 to 2**64 - 1.
+
+    Raises
+    ------
+    TypeError
+        `value` is not an integer.
+    ValueError
+        It is out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if not 0 <= value < 2**64:
+        raise ValueError(f"{name} must lie between 0 and 2**64 - 1, got {value}")
+    return int(value)
+
+
 def choice(value: object, choices: Sequence[str], name: str) -> str:
     """Read one of several names.
 

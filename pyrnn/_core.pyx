@@ -4,7 +4,7 @@
 Nothing here checks a shape, a dtype or a value: functional.py and _check.py have done so, and csrc/dispatch.c judges sizes.
 """
 from cpython.tuple cimport PyTuple_GET_ITEM
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 cimport numpy as cnp
 import numpy as np
@@ -17,10 +17,13 @@ cdef extern from "pyrnn.h" nogil:
     enum: PYRNN_CELLS, PYRNN_F32, PYRNN_F64, PYRNN_FORWARD, PYRNN_BACKWARD
     ctypedef struct pyrnn_cell_info:
         const char *name
-        int gates, states, saves
+        int gates, states, saves, recurrent, units
     ctypedef struct pyrnn_layer:
         int cell, dtype
         ptrdiff_t inputs, units
+        signed char activation, recurrent_activation, peepholes, masked
+        float clip
+        float zoneout[2]
     ctypedef struct pyrnn_sequence:
         ptrdiff_t T, B
         int reverse, threads
@@ -30,6 +33,8 @@ cdef extern from "pyrnn.h" nogil:
         const uint8_t *reset
         ptrdiff_t reset_step, reset_row
         const void *state0[2]
+        const void *mask
+        uint64_t seed
     ctypedef struct pyrnn_outputs:
         const void *packed
         void *y
@@ -50,6 +55,7 @@ cdef extern from "pyrnn.h" nogil:
         void *dw_hh
         void *db_ih
         void *db_hh
+        void *dunits
         void *work
     const char *pyrnn_message(int status)
     int pyrnn_describe(int cell, pyrnn_cell_info *info)
@@ -62,7 +68,7 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_threads_possible()
     int pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
     int pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                   const void *b_hh, void *packed)
+                   const void *b_hh, const void *units, void *packed)
     int pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes)
     int pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
     int pyrnn_step_size(const void *packed, ptrdiff_t B, size_t *bytes)
@@ -106,19 +112,24 @@ cdef inline ptrdiff_t stride(object array, int axis) noexcept:
     return cnp.PyArray_STRIDE(<cnp.ndarray>array, axis) // cnp.PyArray_ITEMSIZE(<cnp.ndarray>array)
 
 
-cdef pyrnn_layer layer_of(int cell, object dtype, ptrdiff_t I, ptrdiff_t H):
+cdef pyrnn_layer layer_of(int cell, object dtype, ptrdiff_t I, ptrdiff_t H, options):
+    """Options are functional.Options, in the order of the struct; None for a plain cell."""
     cdef pyrnn_layer layer
+    memset(&layer, 0, sizeof(layer))
     layer.cell, layer.dtype, layer.inputs, layer.units = cell, 8 * dtype.itemsize, I, H
+    if options is not None:
+        layer.activation, layer.recurrent_activation, layer.peepholes, layer.masked = options[:4]
+        layer.clip, (layer.zoneout[0], layer.zoneout[1]) = options[4:]
     return layer
 
 
 def cells():
-    """The registry: {name: (number, gates, states, saves)}."""
+    """The registry: {name: (number, gates, states, saves, recurrent, units)}."""
     cdef pyrnn_cell_info info
     found = {}
     for cell in range(PYRNN_CELLS):
         check(pyrnn_describe(cell, &info))
-        found[info.name.decode()] = (cell, info.gates, info.states, info.saves)
+        found[info.name.decode()] = (cell, info.gates, info.states, info.saves, info.recurrent, info.units)
     return found
 
 
@@ -147,9 +158,9 @@ def threads_possible():
 include "_memory.pxi"
 
 
-def pack(int cell, int use, w_ih, w_hh, b_ih, b_hh):
+def pack(int cell, int use, w_ih, w_hh, b_ih, b_hh, units, options):
     """A snapshot of the weights as the kernels read them; opaque, read-only bytes."""
-    cdef pyrnn_layer layer = layer_of(cell, w_ih.dtype, w_ih.shape[1], w_hh.shape[1])
+    cdef pyrnn_layer layer = layer_of(cell, w_ih.dtype, w_ih.shape[1], w_hh.shape[1], options)
     cdef size_t size
     check(pyrnn_packed_size(&layer, use, &size))
     packed = buffer(size)
@@ -157,18 +168,19 @@ def pack(int cell, int use, w_ih, w_hh, b_ih, b_hh):
     cdef const void *wh = data(w_hh)
     cdef const void *bi = data(b_ih)
     cdef const void *bh = data(b_hh)
+    cdef const void *own = data(units)
     cdef void *out = data(packed)
     cdef int status
     with nogil:
-        status = pyrnn_pack(&layer, use, wi, wh, bi, bh, out)
+        status = pyrnn_pack(&layer, use, wi, wh, bi, bh, own, out)
     check(status)
     packed.flags.writeable = False
     return packed
 
 
-def saved_size(int cell, dtype, ptrdiff_t I, ptrdiff_t H, ptrdiff_t T, ptrdiff_t B):
+def saved_size(int cell, dtype, ptrdiff_t I, ptrdiff_t H, ptrdiff_t T, ptrdiff_t B, options):
     """How many numbers training keeps for backward."""
-    cdef pyrnn_layer layer = layer_of(cell, dtype, I, H)
+    cdef pyrnn_layer layer = layer_of(cell, dtype, I, H, options)
     cdef size_t size
     check(pyrnn_saved_size(&layer, T, B, &size))
     return size // dtype.itemsize
@@ -182,8 +194,9 @@ cdef void states_of(object arrays, void **pointers) noexcept:
             pointers[i] = data((<tuple>arrays)[i])
 
 
-cdef pyrnn_sequence sequence_of(x, state0, lengths, reset, bint reverse, int threads):
+cdef pyrnn_sequence sequence_of(x, state0, lengths, reset, bint reverse, mask, uint64_t seed, int threads):
     cdef pyrnn_sequence seq
+    seq.mask, seq.seed = data(mask), seed
     seq.T, seq.B, seq.reverse, seq.threads = x.shape[0], x.shape[1], reverse, threads
     seq.x, seq.x_step, seq.x_row = data(x), stride(x, 0), stride(x, 1)
     seq.lengths = <const int64_t *>data(lengths)
@@ -201,8 +214,8 @@ cdef enum:
 def forward(list calls, int threads):
     """One direction of one layer a call, side by side where there are threads for it.
 
-    A call is a tuple (packed, x, state0, lengths, reset, reverse, y, state, saved): x (T, B, I) and y (T, B, H) are
-    contiguous in their last axis; state0 and state are tuples of (B, H) arrays, one a state; lengths int64; saved None for
+    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved): x (T, B, I) and y
+    (T, B, H) are contiguous in their last axis, mask is (B, H) or None; state0 and state are tuples of (B, H) arrays, one a state; lengths int64; saved None for
     inference.
     """
     cdef pyrnn_sequence seqs[MANY]
@@ -211,8 +224,8 @@ def forward(list calls, int threads):
     cdef int status, n = len(calls), i
     held = []
     for i in range(n):
-        packed, x, state0, lengths, reset, reverse, y, state, saved = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, threads // n + (threads % n > 0))
+        packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved = <tuple>calls[i]
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed, threads // n + (threads % n > 0))
         outs[i].packed = data(packed)
         check(pyrnn_forward_work(outs[i].packed, &seqs[i], &size))
         work = buffer(size)
@@ -228,8 +241,8 @@ def forward(list calls, int threads):
 def backward(list calls, int threads):
     """Gradients of `forward`.
 
-    A call is a tuple (packed, x, state0, lengths, reset, reverse, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih, db_hh),
-    of which the last six are written; dx, dstate0, db_ih and db_hh may be None.
+    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh,
+    db_ih, db_hh, dunits), of which the last seven are written; dx, dstate0, db_ih, db_hh and dunits may be None.
     """
     cdef pyrnn_sequence seqs[MANY]
     cdef pyrnn_gradients grads[MANY]
@@ -237,9 +250,9 @@ def backward(list calls, int threads):
     cdef int status, n = len(calls), i
     held = []
     for i in range(n):
-        (packed, x, state0, lengths, reset, reverse, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
-         db_hh) = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, threads // n + (threads % n > 0))
+        (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
+         db_hh, dunits) = <tuple>calls[i]
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed, threads // n + (threads % n > 0))
         grads[i].packed = data(packed)
         check(pyrnn_backward_work(grads[i].packed, &seqs[i], &size))
         work = buffer(size)
@@ -252,7 +265,7 @@ def backward(list calls, int threads):
         grads[i].dx_step = 0 if dx is None else stride(dx, 0)
         grads[i].dx_row = 0 if dx is None else stride(dx, 1)
         grads[i].dw_ih, grads[i].dw_hh, grads[i].db_ih, grads[i].db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
-        grads[i].work = data(work)
+        grads[i].dunits, grads[i].work = data(dunits), data(work)
     with nogil:
         status = pyrnn_backward_many(n, threads, seqs, grads)
     check(status)

@@ -275,7 +275,7 @@ class Recurrent(Layer):
     def _pack(self, use: int, slot: int) -> Array:
         w_ih, w_hh, b_ih, b_hh = (self.params.get(name) for name in self._names(slot))
         assert w_ih is not None and w_hh is not None  # only biases may be left out
-        return functional.pack(self._cell, use, w_ih, w_hh, b_ih, b_hh)
+        return functional.pack(self._cell, use, functional.Weights(w_ih, w_hh, b_ih, b_hh))
 
     def _read(self, x: ArrayLike, state: State, lengths: ArrayLike | None, reset: ArrayLike | None) -> Call:
         array = as_real(x, self.dtype, "x")

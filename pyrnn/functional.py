@@ -18,7 +18,7 @@ from . import _check, _core
 from ._parameters import as_array, as_real
 from ._threads import get_num_threads
 
-__all__ = ["CELLS", "forward", "vjp"]
+__all__ = ["ACTIVATIONS", "CELLS", "forward", "vjp"]
 
 Array = NDArray[Any]
 States = tuple[Array, ...]
@@ -27,19 +27,43 @@ Given = tuple[Array | None, ...]  # states of which some may be left out, for ze
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the registry: `gates` G, `states` S, and what training keeps besides states."""
+    """A cell of the registry: `gates` G, `states` S, what training keeps besides states, blocks of `w_hh` (0 where a
+    unit sees no other), and weights that each unit has for itself (U; of an LSTM if it has peepholes)."""
 
     name: str
     number: int
     gates: int
     states: int
     saves: int
+    recurrent: int
+    units: int
 
 
 REGISTRY = {name: Cell(name, *numbers) for name, numbers in _core.cells().items()}
 
 CELLS: tuple[str, ...] = tuple(REGISTRY)
-"""Names of the cells: lstm, gru (reset after the product), gru_before, rnn_tanh, rnn_relu."""
+"""Names of the cells: lstm, gru (reset after the product), gru_before, rnn_tanh, rnn_relu, lstm_coupled, indrnn, mingru,
+minlstm."""
+
+ACTIVATIONS: tuple[str, ...] = ("tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "identity")
+"""Names of the activations; hard_sigmoid is x/6 + 1/2 between 0 and 1, softsign x / (1 + abs(x))."""
+
+NO_ACTIVATION = ("mingru", "minlstm")  # whose candidate's and gates' functions are fixed
+
+
+class Options(NamedTuple):
+    """A cell's options, in the order of pyrnn_layer."""
+
+    activation: int  # 1 + its number in ACTIVATIONS; 0 for the cell's own
+    recurrent_activation: int
+    peepholes: bool
+    masked: bool  # training comes with a mask for h
+    clip: float  # 0 for none
+    zoneout: tuple[float, float]  # of h, and of the LSTM's c
+
+
+PLAIN = Options(0, 0, False, False, 0.0, (0.0, 0.0))
+MOST = PLAIN._replace(masked=True)  # keeps the most for the way back
 
 
 class Sequence(NamedTuple):
@@ -50,14 +74,23 @@ class Sequence(NamedTuple):
     lengths: NDArray[np.int64] | None
     reset: NDArray[np.bool_] | None
     reverse: bool
+    mask: Array | None = None  # (B, H), for training
+    seed: int = 0
 
 
-def pack(cell: Cell, use: int, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None) -> Array:
-    """Weights (checked, contiguous) as the kernels read them, an opaque snapshot.
+class Weights(NamedTuple):
+    """The weights of one direction of one layer, checked and contiguous."""
 
-    `use` is _core.FORWARD or _core.BACKWARD.
-    """
-    return _core.pack(cell.number, use, w_ih, w_hh, b_ih, b_hh)
+    w_ih: Array  # (G*H, I)
+    w_hh: Array  # (recurrent*H, H)
+    b_ih: Array | None  # (G*H,)
+    b_hh: Array | None  # (recurrent*H,)
+    units: Array | None = None  # (U, H)
+
+
+def pack(cell: Cell, use: int, weights: Weights, options: Options = PLAIN) -> Array:
+    """Weights as the kernels read them, an opaque snapshot; `use` is _core.FORWARD or _core.BACKWARD."""
+    return _core.pack(cell.number, use, *weights, options)
 
 
 class Layer(NamedTuple):
@@ -69,6 +102,7 @@ class Layer(NamedTuple):
     units: int
     seq: Sequence
     y: Array | None = None  # (T, B, H), e.g. half of a wider array; None for a new one
+    options: Options = PLAIN
 
 
 class Kept(NamedTuple):
@@ -96,7 +130,7 @@ def run(layers: list[Layer]) -> list[Ran]:
         state = tuple(np.empty((B, layer.units), dtype) for _ in range(cell.states))
         kept = None
         if layer.back is not None:
-            size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B)
+            size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B, layer.options)
             kept = Kept(layer._replace(y=None), _core.empty((size,), dtype))
         ran.append(Ran(y, state, kept))
         calls.append((layer.packed, *seq, y, state, None if kept is None else kept.saved))
@@ -106,22 +140,33 @@ def run(layers: list[Layer]) -> list[Ran]:
 
 def pull(
     kept: list[Kept | None], dys: list[Array], dstates: list[Given | None]
-) -> list[tuple[Array, States, tuple[Array, Array, Array, Array]]]:
-    """The way back of layers that ran: of each dx, dstate0 and (dw_ih, dw_hh, db_ih, db_hh)."""
+) -> list[tuple[Array, States, Weights]]:
+    """The way back of layers that ran: of each dx, dstate0 and the gradients of the weights."""
     results, calls = [], []
     for one, dy, dstate in zip(kept, dys, dstates, strict=True):
         assert one is not None  # it ran in training
         layer, saved = one
         cell, seq, units = layer.cell, layer.seq, layer.units
-        (T, B, inputs), dtype, rows = seq.x.shape, seq.x.dtype, cell.gates * units
+        (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
+        rows, rows_hh = cell.gates * units, cell.recurrent * units
         dx = _core.empty((T, B, inputs), dtype)
         dstate0 = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
-        weights = _core.empty((rows, inputs), dtype), _core.empty((rows, units), dtype)
-        biases = np.empty(rows, dtype), np.empty(rows, dtype)
-        calls.append((layer.back, *seq, saved, dy, dstate, dx, dstate0, *weights, *biases))
-        results.append((dx, dstate0, (*weights, *biases)))
+        weights = Weights(
+            _core.empty((rows, inputs), dtype),
+            _core.empty((rows_hh, units), dtype),
+            np.empty(rows, dtype),
+            np.empty(rows_hh, dtype),
+            np.empty((cell.units, units), dtype) if has_units(cell, layer.options) else None,
+        )
+        calls.append((layer.back, *seq, saved, dy, dstate, dx, dstate0, *weights))
+        results.append((dx, dstate0, weights))
     _core.backward(calls, get_num_threads())
     return results
+
+
+def has_units(cell: Cell, options: Options) -> bool:
+    """Whether units have weights for themselves: peepholes, or as part of their cell."""
+    return cell.units > 0 and (options.peepholes or cell.recurrent == 0)
 
 
 def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: int, name: str) -> None:
@@ -131,7 +176,7 @@ def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: 
     """
     T, B, inputs = shape
     try:
-        _core.saved_size(cell.number, dtype, inputs, units, T, B)
+        _core.saved_size(cell.number, dtype, inputs, units, T, B, MOST)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{name} is too large, {shape} as (T, B, I): {error}") from None
 
@@ -147,6 +192,12 @@ def forward(
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
     reverse: bool = False,
+    *,
+    w_units: ArrayLike | None = None,
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+    cell_clip: float | None = None,
+    zoneout: float | tuple[float, float] = 0.0,
 ) -> tuple[Array, Array]:
     """Run a cell over a batch of sequences.
 
@@ -171,6 +222,17 @@ def forward(
         in either direction. Forward, ``reset[0]`` also drops the initial state; reversed it does nothing.
     reverse : bool, default False
         Run from each sequence's last step back to its first; ``y[t]`` still belongs to ``x[t]``.
+    w_units : array_like, shape (U, H), or None
+        Weights that each unit has for itself: the LSTM's peepholes, in the order i f o (i o where the gates are
+        coupled), None for none; indrnn's recurrent weights, u.
+    activation, recurrent_activation : str, one of `ACTIVATIONS`, or None
+        Of the candidate and the output, and of the gates; None for the cell's own. Not for mingru and minlstm.
+    cell_clip : float above 0, or None
+        Of the LSTM: c stays between -cell_clip and cell_clip, None for no limit. No gradient passes where it is at the
+        limit.
+    zoneout : float or tuple of two, default 0.0
+        The probability that a unit keeps its state from the step before; two for the LSTM's h and c. Without training
+        it is the expectation that is taken.
 
     Returns
     -------
@@ -186,11 +248,15 @@ def forward(
 
     References
     ----------
-    Hochreiter & Schmidhuber 1997; Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078; Elman 1990.
+    Hochreiter & Schmidhuber 1997; Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078; Elman 1990; Gers & Schmidhuber
+    2000 (peepholes); Greff et al. 2017 (coupled gates); Li et al. 2018, arXiv:1803.04831 (indrnn); Feng et al. 2024,
+    arXiv:2410.01201 (mingru, minlstm); Krueger et al. 2017, arXiv:1606.01305 (zoneout).
     """
-    entry, weights, seq = _read(cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse)
-    packed = pack(entry, _core.FORWARD, *weights)
-    (done,) = run([Layer(entry, packed, None, weights[1].shape[1], seq)])
+    entry = _entry(cell)
+    options = read_options(entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout)
+    weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
+    packed = pack(entry, _core.FORWARD, weights, options)
+    (done,) = run([Layer(entry, packed, None, weights.w_hh.shape[1], seq, options=options)])
     return done.y, np.stack(done.state)
 
 
@@ -205,6 +271,14 @@ def vjp(
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
     reverse: bool = False,
+    *,
+    w_units: ArrayLike | None = None,
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+    cell_clip: float | None = None,
+    zoneout: float | tuple[float, float] = 0.0,
+    mask: ArrayLike | None = None,
+    seed: int = 0,
 ) -> tuple[tuple[Array, Array], Callable[..., dict[str, Array]]]:
     """Run a cell over a batch of sequences and return the way back.
 
@@ -213,6 +287,15 @@ def vjp(
     cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse
         As in `forward`. `x`, `state`, `lengths` and `reset` are not copied if they fit as they are: leave
         them unchanged until `pull` has been called. Weights are.
+    w_units, activation, recurrent_activation, cell_clip
+        As in `forward`.
+    zoneout : float or tuple of two, default 0.0
+        As in `forward`, but drawn at random for every unit, row and step.
+    mask : array_like, shape (B, H), or None
+        What h is multiplied with, in every step, before the recurrent products read it: for dropout at probability p,
+        zeros and ``1 / (1 - p)``. Not copied either.
+    seed : int, default 0
+        From 0 to 2**64 - 1: where the random numbers of zoneout start.
 
     Returns
     -------
@@ -231,40 +314,79 @@ def vjp(
 
     References
     ----------
-    Back-propagation through time: Werbos 1990, doi:10.1109/5.58337.
+    Back-propagation through time: Werbos 1990, doi:10.1109/5.58337. Dropout with one mask for all steps: Gal & Ghahramani
+    2016, arXiv:1512.05287.
     """
-    entry, weights, seq = _read(cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse)
-    units, (T, B) = weights[1].shape[1], seq.x.shape[:2]
-    packed, back = (pack(entry, use, *weights) for use in (_core.FORWARD, _core.BACKWARD))
-    ((y, state, kept),) = run([Layer(entry, packed, back, units, seq)])
+    entry, masked = _entry(cell), mask is not None
+    options = read_options(entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout, masked)
+    weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
+    units, (T, B) = weights.w_hh.shape[1], seq.x.shape[:2]
+    read = None if mask is None else _check.contiguous(mask, seq.x.dtype, "mask", (B, units))
+    seq = seq._replace(mask=read, seed=_check.seed(seed, "seed"))
+    packed, back = (pack(entry, use, weights, options) for use in (_core.FORWARD, _core.BACKWARD))
+    ((y, state, kept),) = run([Layer(entry, packed, back, units, seq, options=options)])
 
     def pull_arrays(dy: ArrayLike, dstate: ArrayLike | None = None) -> dict[str, Array]:
         dy = _check.strided(dy, seq.x.dtype, "dy", (T, B, units))
         if dstate is not None:
             dstate = tuple(_check.contiguous(dstate, seq.x.dtype, "dstate", (entry.states, B, units)))
-        ((dx, dstate0, (dw_ih, dw_hh, db_ih, db_hh)),) = pull([kept], [dy], [dstate])
-        grads = {"dw_ih": dw_ih, "dw_hh": dw_hh, "db_ih": db_ih, "db_hh": db_hh}
+        ((dx, dstate0, back),) = pull([kept], [dy], [dstate])
+        grads = {"dw_ih": back.w_ih, "dw_hh": back.w_hh, "db_ih": back.b_ih, "db_hh": back.b_hh}
+        if back.units is not None:
+            grads["dw_units"] = back.units
         return {"dx": dx, "dstate": np.stack(dstate0), **grads}
 
     return (y, np.stack(state)), pull_arrays
 
 
+def _entry(cell: str) -> Cell:
+    if not isinstance(cell, str) or cell not in REGISTRY:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+    return REGISTRY[cell]
+
+
+def read_options(
+    cell: Cell,
+    activation: str | None,
+    recurrent_activation: str | None,
+    peepholes: bool,
+    clip: float | None,
+    zoneout: float | tuple[float, float],
+    masked: bool = False,
+) -> Options:
+    """Read what a cell's options are; peepholes of another cell than the LSTM are weights of its own."""
+    numbers = []
+    for value, name in ((activation, "activation"), (recurrent_activation, "recurrent_activation")):
+        if value is not None and cell.name in NO_ACTIVATION:
+            raise ValueError(f"{name} must be None for {cell.name}, got {value!r}")
+        numbers.append(0 if value is None else 1 + ACTIVATIONS.index(_check.choice(value, ACTIVATIONS, name)))
+    if clip is not None and cell.states == 1:
+        raise ValueError(f"cell_clip must be None for {cell.name}, which has no cell state, got {clip!r}")
+    if isinstance(zoneout, (tuple, list)):
+        if len(zoneout) != cell.states:
+            raise ValueError(f"zoneout must be one number or {cell.states} for {cell.name}, got {len(zoneout)}")
+        both = tuple(_check.fraction(p, f"zoneout[{i}]") for i, p in enumerate(zoneout))
+    else:
+        both = (_check.fraction(zoneout, "zoneout"),) * cell.states
+    limit = 0.0 if clip is None else _check.positive(clip, "cell_clip")
+    return Options(numbers[0], numbers[1], peepholes, masked, limit, (both[0], both[-1]))
+
+
 def _read(
-    cell: str,
+    entry: Cell,
     x: ArrayLike,
     state: ArrayLike | None,
     w_ih: ArrayLike,
     w_hh: ArrayLike,
     b_ih: ArrayLike | None,
     b_hh: ArrayLike | None,
+    w_units: ArrayLike | None,
+    options: Options,
     lengths: ArrayLike | None,
     reset: ArrayLike | None,
     reverse: bool,
-) -> tuple[Cell, tuple[Array, Array, Array | None, Array | None], Sequence]:
+) -> tuple[Weights, Sequence]:
     """Check the arguments of `forward`, in their order."""
-    if not isinstance(cell, str) or cell not in REGISTRY:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
-    entry = REGISTRY[cell]
     dtype = as_array(w_ih, "w_ih").dtype.newbyteorder("=")
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"w_ih must be float32 or float64, got dtype {dtype}")
@@ -275,16 +397,21 @@ def _read(
     if inputs < 1:
         raise ValueError(f"x must have at least one feature, got shape {x.shape}")
     if units < 1:
-        raise ValueError(f"w_hh must have shape ({entry.gates}*H, H) with H at least 1, got {w_hh.shape}")
-    rows = entry.gates * units
+        raise ValueError(f"w_hh must have shape ({entry.recurrent}*H, H) with H at least 1, got {w_hh.shape}")
+    rows, rows_hh = entry.gates * units, entry.recurrent * units
     check_size(entry, dtype, x.shape, units, "x")
     if state is not None:
         state = tuple(_check.contiguous(state, dtype, "state", (entry.states, B, units)))
-    weights = (
+    if w_units is None and has_units(entry, options):
+        raise ValueError(f"w_units must have shape ({entry.units}, {units}), got None")
+    if w_units is not None and entry.units == 0:
+        raise ValueError(f"w_units must be None for {entry.name}")
+    weights = Weights(
         _check.contiguous(w_ih, dtype, "w_ih", (rows, inputs)),
-        _check.contiguous(w_hh, dtype, "w_hh", (rows, units)),
+        _check.contiguous(w_hh, dtype, "w_hh", (rows_hh, units)),
         None if b_ih is None else _check.contiguous(b_ih, dtype, "b_ih", (rows,)),
-        None if b_hh is None else _check.contiguous(b_hh, dtype, "b_hh", (rows,)),
+        None if b_hh is None else _check.contiguous(b_hh, dtype, "b_hh", (rows_hh,)),
+        None if w_units is None else _check.contiguous(w_units, dtype, "w_units", (entry.units, units)),
     )
     steps, episodes = _check.lengths(lengths, T, B), _check.reset(reset, (T, B))
-    return entry, weights, Sequence(x, state, steps, episodes, _check.flag(reverse, "reverse"))
+    return weights, Sequence(x, state, steps, episodes, _check.flag(reverse, "reverse"))

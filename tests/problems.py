@@ -31,7 +31,7 @@ def problem(cell, dtype, T, B, I, H, *, seed=0, bias=True, state=True, **options
     """
     rng = np.random.default_rng([seed, T, B, I, H])
     entry = functional.REGISTRY[cell]
-    rows = entry.gates * H
+    rows, rows_hh = entry.gates * H, entry.recurrent * H
 
     def normal(*shape, scale=1.0):
         return (rng.standard_normal(shape) * scale).astype(dtype)
@@ -40,12 +40,14 @@ def problem(cell, dtype, T, B, I, H, *, seed=0, bias=True, state=True, **options
         "x": normal(T, B, I),
         "state": normal(entry.states, B, H),
         "w_ih": normal(rows, I, scale=I**-0.5),
-        "w_hh": (rng.uniform(-1, 1, (rows, H)) * H**-0.5).astype(dtype),
+        "w_hh": (rng.uniform(-1, 1, (rows_hh, H)) * H**-0.5).astype(dtype),
         "b_ih": normal(rows),
-        "b_hh": normal(rows),
+        "b_hh": normal(rows_hh),
         "dy": normal(T, B, H),
         "dstate": normal(entry.states, B, H),
     }
+    if entry.units and not entry.recurrent:
+        arguments["w_units"] = rng.uniform(-1, 1, (entry.units, H)).astype(dtype)
     absent = ([] if bias else ["b_ih", "b_hh"]) + ([] if state else ["state", "dstate"])
     return {"cell": cell, **arguments, **dict.fromkeys(absent), **options}
 

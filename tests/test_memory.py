@@ -50,14 +50,14 @@ class Bare:
         return np.full(shape, np.nan, self.given["x"].dtype)
 
     def packed(self, use):
-        return self.place(functional.pack(self.entry, use, *self.weights), alignment=64)
+        return self.place(functional.pack(self.entry, use, functional.Weights(*self.weights)), alignment=64)
 
     def outputs(self):
         """All that is given to `_core.forward` and what it writes to."""
         (T, B, I), H, entry = self.x.shape, self.weights[1].shape[1], self.entry
         y = self.transposed(self.empty(T, B, H))
         state = self.place(tuple(self.empty(B, H) for _ in range(entry.states)))
-        saved = self.place(self.empty(_core.saved_size(entry.number, self.x.dtype, I, H, T, B)))
+        saved = self.place(self.empty(_core.saved_size(entry.number, self.x.dtype, I, H, T, B, None)))
         return y, state, saved
 
     def sequence(self):

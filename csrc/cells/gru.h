@@ -1,7 +1,9 @@
 /* GRU, reset after the product, as in cuDNN and PyTorch. Gates r z n; state h; saves r, z, n and the
  * recurrent part hn.
  *
- *     r, z = sigmoid(ax + ah)    n = tanh(ax_n + r * ah_n)    h' = (1-z)*n + z*h
+ *     r, z = gate(ax + ah)    n = act(ax_n + r * ah_n)    h' = (1-z)*n + z*h
+ *
+ * gate is the sigmoid and act the tanh unless the layer says otherwise.
  *
  * Slots n r z n': the gradient of the candidate reaches the input as n and the recurrent product as n' = n *
  * r, so the input's products read the slots 0-2 and the recurrent ones 1-3.  Cho et al. 2014,
@@ -16,25 +18,28 @@ static const cell gru = {
     .phase = {{.first = 1, .count = 3}},
     .block_x = {2, 0, 1},
     .block_h = {-1, 0, 1, 2},
+    .activation = PYRNN_TANH,
+    .recurrent_activation = PYRNN_SIGMOID,
 };
 
-INLINE void gru_point(int phase, const V *ax, const V *ah, V *s, V *saved)
+INLINE void gru_point(int phase, const V *ax, const V *ah, V *s, V *saved, const place *at)
 {
     (void)phase;
-    V r = vsigmoid(ax[1] + ah[0]), z = vsigmoid(ax[2] + ah[1]);
-    V n = vtanh(vfma(r, ah[2], ax[0]));
+    V r = gate(at, ax[1] + ah[0]), z = gate(at, ax[2] + ah[1]);
+    V n = act(at, vfma(r, ah[2], ax[0]));
     s[0] = vfma(z, s[0] - n, n);
     saved[0] = r, saved[1] = z, saved[2] = n, saved[3] = ah[2];
 }
 
-INLINE void gru_back(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da)
+INLINE void gru_back(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da,
+                     const place *at)
 {
     (void)phase, (void)acc, (void)s1;
     V one = vset(1), r = saved[0], z = saved[1], n = saved[2], hn = saved[3];
-    V dn = ds[0] * (one - z) * (one - n * n);
+    V dn = ds[0] * (one - z) * act_slope(at, n);
     da[0] = dn;
-    da[1] = dn * hn * (r * (one - r));
-    da[2] = ds[0] * (s0[0] - n) * (z * (one - z));
+    da[1] = dn * hn * gate_slope(at, r);
+    da[2] = ds[0] * (s0[0] - n) * gate_slope(at, z);
     da[3] = dn * r;
     ds[0] = ds[0] * z;
 }

@@ -1,8 +1,10 @@
 /* GRU, reset before the product, as published. Gates r z n; state h; saves r, z, n and rh = r * h.
  *
- *     r, z = sigmoid(ax + ah)    n = tanh(ax_n + R_n (r*h))    h' = (1-z)*n + z*h
+ *     r, z = gate(ax + ah)    n = act(ax_n + R_n (r*h))    h' = (1-z)*n + z*h
  *
  * The candidate's product needs r of the whole row, so a step has two phases: r and z from h, then n from rh.
+ * gate is the sigmoid and act the tanh unless the layer says otherwise.
+ *
  * Slots n r z.  Cho et al. 2014, arXiv:1406.1078, third version, equations 5-8. */
 static const cell gru_before = {
     .name = "gru_before",
@@ -14,31 +16,34 @@ static const cell gru_before = {
     .phase = {{.first = 1, .count = 2}, {.first = 0, .count = 1, .source = 3}},
     .block_x = {2, 0, 1},
     .block_h = {2, 0, 1},
+    .activation = PYRNN_TANH,
+    .recurrent_activation = PYRNN_SIGMOID,
 };
 
-INLINE void gru_before_point(int phase, const V *ax, const V *ah, V *s, V *saved)
+INLINE void gru_before_point(int phase, const V *ax, const V *ah, V *s, V *saved, const place *at)
 {
     if (phase == 0) {
-        saved[0] = vsigmoid(ax[1] + ah[0]);
-        saved[1] = vsigmoid(ax[2] + ah[1]);
+        saved[0] = gate(at, ax[1] + ah[0]);
+        saved[1] = gate(at, ax[2] + ah[1]);
         saved[3] = saved[0] * s[0];
     } else {
-        V n = vtanh(ax[0] + ah[0]);
+        V n = act(at, ax[0] + ah[0]);
         s[0] = vfma(saved[1], s[0] - n, n);
         saved[2] = n;
     }
 }
 
-INLINE void gru_before_back(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da)
+INLINE void gru_before_back(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da,
+                            const place *at)
 {
     (void)s1;
     V one = vset(1), r = saved[0], z = saved[1], n = saved[2];
     if (phase == 1) {
-        da[0] = ds[0] * (one - z) * (one - n * n);
-        da[2] = ds[0] * (s0[0] - n) * (z * (one - z));
+        da[0] = ds[0] * (one - z) * act_slope(at, n);
+        da[2] = ds[0] * (s0[0] - n) * gate_slope(at, z);
         ds[0] = ds[0] * z;
     } else { /* acc is the gradient of rh */
-        da[1] = acc * s0[0] * (r * (one - r));
+        da[1] = acc * s0[0] * gate_slope(at, r);
         ds[0] = vfma(acc, r, ds[0]);
     }
 }

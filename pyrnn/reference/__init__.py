@@ -5,7 +5,7 @@ over time, `stack` builds layers and directions out of that. Nothing here uses t
 library. The gradients are proved by central differences and compared with PyTorch in the tests.
 """
 
-from . import gru, gru_before, lstm, rnn_relu, rnn_tanh
+from . import gru, gru_before, indrnn, lstm, lstm_coupled, mingru, minlstm, rnn_relu, rnn_tanh
 from .common import Cell
 from .sequence import Tape, backward, forward
 from .stack import StackTape, stack_backward, stack_forward
@@ -19,4 +19,8 @@ cells: dict[str, Cell] = {
     "gru_before": gru_before,
     "rnn_tanh": rnn_tanh,
     "rnn_relu": rnn_relu,
+    "lstm_coupled": lstm_coupled,
+    "indrnn": indrnn,
+    "mingru": mingru,
+    "minlstm": minlstm,
 }

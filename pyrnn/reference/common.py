@@ -26,12 +26,20 @@ class Cell(Protocol):
 
     gates: int
     states: int
+    activation: str  # by default
+    recurrent_activation: str
 
-    def point(self, ax: Array, s: State, R: Recurrent) -> tuple[State, State]:
-        """Input part of the gates (G, B, H) and state in; next state and what `back` needs of it out."""
+    def point(self, ax: Array, s: State, R: Recurrent, o: Any) -> tuple[State, State]:
+        """Input part of the gates (G, B, H) and state in; next state and what `back` needs of it out.
 
-    def back(self, saved: State, s0: State, s1: State, ds: State, pull: Pull) -> tuple[Array, State]:
-        """Gradient of the next state s1 in; those of the input part (B, G * H) and of the state s0 out."""
+        o are the `Options`.
+        """
+
+    def back(
+        self, saved: State, s0: State, s1: State, ds: State, pull: Pull, o: Any
+    ) -> tuple[Array, State, list[Array]]:
+        """Gradient of the next state s1 in; those of the input part (B, G * H), of the state s0 and of the weights that
+        each unit has for itself (U of (B, H), to be summed over the rows) out."""
 
 
 def sigmoid(x: Array) -> Array:

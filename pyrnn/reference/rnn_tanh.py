@@ -1,22 +1,24 @@
-"""Elman network. One gate, state h; saves nothing, since the derivative of tanh is a function of h'.
+"""Elman network. One gate, state h; saves nothing, since the derivative is a function of h'.
 
-    h' = tanh(W x + R h + b)
+    h' = act(W x + R h + b)
 
 Elman, "Finding structure in time", Cognitive Science 14 (1990) 179-211.
 """
 
-import numpy as np
-
 from .common import Array, Pull, Recurrent, State
+from .options import Options
 
 gates, states = 1, 1
+activation, recurrent_activation = "tanh", "sigmoid"
 
 
-def point(ax: Array, s: State, R: Recurrent) -> tuple[State, State]:
-    return (np.tanh(ax + R(s[0]))[0],), ()
+def point(ax: Array, s: State, R: Recurrent, o: Options) -> tuple[State, State]:
+    return (o.act.value(ax + R(s[0]))[0],), ()
 
 
-def back(saved: State, s0: State, s1: State, ds: State, pull: Pull) -> tuple[Array, State]:
+def back(
+    saved: State, s0: State, s1: State, ds: State, pull: Pull, o: Options
+) -> tuple[Array, State, list[Array]]:
     (h,), (h1,), (dh1,) = s0, s1, ds
-    da = dh1 * (1 - h1 * h1)
-    return da, (pull(da, h),)
+    da = dh1 * o.act.slope(h1)
+    return da, (pull(da, h),), []

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .common import Array, Cell, State
+from .options import Options, activations, zoned
 
 
 class Tape(NamedTuple):
@@ -14,12 +15,13 @@ class Tape(NamedTuple):
     x: Array  # (T, B, I), zero where not active
     w_ih: Array  # (G * H, I)
     w_hh: Array  # (G * H, H)
-    steps: list[
-        tuple[State, State, State]
-    ]  # by time: state before (after any reset), state after, the cell's saved
+    # By time: state before (after any reset), the cell's next state, its saved, and which units keep their state.
+    steps: list[tuple[State, State, State, list[NDArray[np.bool_] | None]]]
     active: NDArray[np.bool_] | None  # (T, B, 1): the step is within the row's length
     keep: NDArray[np.bool_] | None  # (T, B, 1): active, and the state before it was not zeroed by a reset
     reverse: bool
+    options: Options
+    mask: Array | float
 
 
 def forward(
@@ -33,6 +35,15 @@ def forward(
     lengths: NDArray[np.integer[Any]] | None = None,
     reset: NDArray[np.bool_] | None = None,
     reverse: bool = False,
+    *,
+    w_units: Array | None = None,
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+    cell_clip: float | None = None,
+    zoneout: float | tuple[float, ...] = 0.0,
+    mask: Array | None = None,
+    seed: int = 0,
+    training: bool = True,
 ) -> tuple[Array, Array, Tape]:
     """Run one layer in one direction.
 
@@ -57,6 +68,18 @@ def forward(
         beyond a row's length.
     reverse : bool
         Process a row of length n in the order n - 1, ..., 0. ``y[t]`` still belongs to ``x[t]``.
+    w_units : ndarray, shape (U, H), or None
+        Weights that each unit has for itself: peepholes, or the recurrent weights of indrnn.
+    activation, recurrent_activation : str or None
+        Keys of `options.activations`, None for the cell's own: of the candidate and the output, and of the gates.
+    cell_clip : float or None
+        Limit of the LSTM's c.
+    zoneout : float or tuple of S floats
+        Probability that a unit keeps its state: drawn from `seed` in training, else by its expectation.
+    mask : ndarray, shape (B, H), or None
+        What h is multiplied with before the recurrent products read it.
+    training : bool
+        Whether zoneout is drawn; without it the tape is of no use.
 
     Returns
     -------
@@ -78,9 +101,18 @@ def forward(
         ax += b_ih
     ax = ax.reshape(T, B, cell.gates, H).swapaxes(1, 2)
 
+    options = Options(
+        activations[activation or cell.activation],
+        activations[recurrent_activation or cell.recurrent_activation],
+        w_units,
+        cell_clip,
+    )
+    factor = 1.0 if mask is None else mask
+    keeps = zoneout if isinstance(zoneout, tuple) else (zoneout,) * cell.states
+
     def recurrent(v: Array, first: int = 0, last: int | None = None) -> Array:
         rows = _rows(cell, H, first, last)
-        a: Array = v @ w_hh[rows].T
+        a: Array = (v * factor).astype(v.dtype) @ w_hh[rows].T
         if b_hh is not None:
             a += b_hh[rows]
         return a.reshape(B, a.shape[1] // H, H).swapaxes(0, 1)
@@ -91,11 +123,19 @@ def forward(
     steps = []
     for t in _order(T, reverse):
         s0 = s if keep is None else _select(keep[t], s, zeros)
-        s1, saved = cell.point(ax[t], s0, recurrent)
+        candidate, saved = cell.point(ax[t], s0, recurrent, options)
+        zones: list[NDArray[np.bool_] | None] = [None] * cell.states
+        s1 = candidate
+        if training:
+            zones = [zoned(p, seed, q, t, B, H) if p else None for q, p in enumerate(keeps)]
+            s1 = tuple(b if z is None else np.where(z, a, b) for z, a, b in zip(zones, s0, s1, strict=True))
+        elif any(keeps):
+            s1 = tuple(p * a + (1 - p) * b for p, a, b in zip(keeps, s0, s1, strict=True))
         s = s1 if active is None else _select(active[t], s1, s)
         y[t] = s1[0] if active is None else np.where(active[t], s1[0], 0)
-        steps.append((s0, s1, saved))
-    return y, np.stack(s), Tape(x, w_ih, w_hh, steps[::-1] if reverse else steps, active, keep, reverse)
+        steps.append((s0, candidate, saved, zones))
+    by_time = steps[::-1] if reverse else steps
+    return y, np.stack(s), Tape(x, w_ih, w_hh, by_time, active, keep, reverse, options, factor)
 
 
 def backward(cell: Cell, tape: Tape, dy: Array, dstate: Array | None = None) -> dict[str, Array]:
@@ -117,9 +157,9 @@ def backward(cell: Cell, tape: Tape, dy: Array, dstate: Array | None = None) -> 
     dict
         ``dx`` (T, B, I), zero at and beyond a row's length; ``dstate`` (S, B, H), of the initial state;
         ``dw_ih`` (G * H, I), ``dw_hh`` (G * H, H), ``db_ih`` and ``db_hh`` (G * H,), the last two also where
-        the bias was None, that is at zero.
+        the bias was None, that is at zero; ``dw_units`` (U, H) where there are such weights.
     """
-    x, w_ih, w_hh, steps, active, keep, reverse = tape
+    x, w_ih, w_hh, steps, active, keep, reverse, options, factor = tape
     T, B = x.shape[:2]
     H = w_hh.shape[1]
     if active is not None:
@@ -129,28 +169,36 @@ def backward(cell: Cell, tape: Tape, dy: Array, dstate: Array | None = None) -> 
     products: dict[tuple[int, int | None], list[tuple[Array, Array]]] = {}
 
     def pull(d: Array, v: Array, first: int = 0, last: int | None = None) -> Array:
-        products.setdefault((first, last), []).append((d, v))
-        dv: Array = d @ w_hh[_rows(cell, H, first, last)]
-        return dv
+        products.setdefault((first, last), []).append((d, (v * factor).astype(v.dtype)))
+        dv: Array = (d @ w_hh[_rows(cell, H, first, last)]) * factor
+        return dv.astype(d.dtype)
 
     zeros = (np.zeros((B, H), x.dtype),) * cell.states
     ds: State = zeros if dstate is None else tuple(dstate)
     dax = np.zeros((T, B, cell.gates * H), x.dtype)
+    dw_units = None if options.units is None else np.zeros_like(options.units)
     for t in _order(T, not reverse):
         ds1 = ds if active is None else _select(active[t], ds, zeros)
-        s0, s1, saved = steps[t]
-        dax[t], ds0 = cell.back(saved, s0, s1, (ds1[0] + dy[t], *ds1[1:]), pull)
+        s0, s1, saved, zones = steps[t]
+        ds1 = (ds1[0] + dy[t], *ds1[1:])
+        past = tuple(np.zeros_like(d) if z is None else d * z for z, d in zip(zones, ds1, strict=True))
+        ds1 = tuple(d if z is None else d * ~z for z, d in zip(zones, ds1, strict=True))
+        dax[t], ds0, own = cell.back(saved, s0, s1, ds1, pull, options)
+        ds0 = tuple(a + b for a, b in zip(ds0, past, strict=True))
+        if dw_units is not None:
+            dw_units += np.stack(own).sum(1)
         # A row that is not active passes its gradient on, a reset stops it.
         ds = ds0 if active is None or keep is None else _select(active[t], _select(keep[t], ds0, zeros), ds)
 
     dw_hh = np.zeros(w_hh.shape, x.dtype)
-    db_hh = np.zeros(cell.gates * H, x.dtype)
+    db_hh = np.zeros(w_hh.shape[0], x.dtype)
     for (first, last), pairs in products.items():
         d, v = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
         dw_hh[_rows(cell, H, first, last)] = d.T @ v
         db_hh[_rows(cell, H, first, last)] = d.sum(0)
     dax = dax.reshape(T * B, cell.gates * H)
-    return {
+    own_gradients = {} if dw_units is None else {"dw_units": dw_units}
+    return own_gradients | {
         "dx": (dax @ w_ih).reshape(x.shape),
         "dstate": np.stack(ds),
         "dw_ih": dax.T @ x.reshape(T * B, w_ih.shape[1]),
