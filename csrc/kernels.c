@@ -34,6 +34,8 @@ static const cell *const cells[] = {
 
 #include "gradients.h"
 
+#include "norm.h"
+
 /* The list says in numbers what the cell file says in formulas. */
 #define CELL(name, gates_, states_, saves_)                                                                  \
     static void name##_forward(const pyrnn_job *job, pyrnn_walk *me, int number)                             \
@@ -70,4 +72,7 @@ const pyrnn_kernels PYRNN_TABLE = {
     .finish = finish,
     .step_size = sizeof(step_memory),
     .step_init = step_init,
+    .norm_forward = norm_forward,
+    .norm_backward = norm_backward,
+    .norm_finish = norm_finish,
 };

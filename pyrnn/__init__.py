@@ -13,7 +13,7 @@ from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell
-from .layers import Embedding, Linear
+from .layers import Embedding, LayerNorm, Linear
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
 from .recurrent import GRU, LSTM, RNN
@@ -28,6 +28,7 @@ __all__ = [
     "Embedding",
     "GRUCell",
     "LSTMCell",
+    "LayerNorm",
     "Linear",
     "RNNCell",
     "__version__",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,6 +113,23 @@ def fraction(value: object, name: str) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+    return float(value)
+
+
+def at_least_zero(value: object, name: str) -> float:
+    """Read a finite number of at least 0.
+
+    Raises
+    ------
+    TypeError
+        `value` is not a real number.
+    ValueError
+        It is negative, infinite or NaN.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
     return float(value)
 
 

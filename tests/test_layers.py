@@ -1,4 +1,4 @@
-"""Linear, Embedding and what they inherit: values, gradients, loading, copying, errors."""
+"""Linear, Embedding, LayerNorm and what they inherit: values, gradients, loading, copying, errors."""
 
 import copy
 import pickle
@@ -7,9 +7,10 @@ import threading
 import numpy as np
 import pytest
 
+from pyrnn import layers
 from pyrnn._layer import Layer
 from pyrnn._random import as_generator
-from pyrnn.layers import Embedding, Linear
+from pyrnn.layers import Embedding, LayerNorm, Linear
 
 
 def linear(dtype=np.float64, **options):
@@ -20,11 +21,19 @@ def embedding(dtype=np.float64, **options):
     return Embedding(6, 3, dtype=dtype, rng=0, **options), np.array([[0, 5, 2], [2, 2, 1]])
 
 
+def layer_norm(dtype=np.float64, **options):
+    layer, x = LayerNorm(4, dtype=dtype, **options), np.random.default_rng(1).standard_normal((2, 5, 4))
+    layer.params.update({name: array + x[0, 0] for name, array in layer.params.items()})
+    return layer, x
+
+
 MAKERS = {
     "linear": linear,
     "linear without bias": lambda dtype=np.float64: linear(dtype, bias=False),
     "embedding": embedding,
     "embedding with padding": lambda dtype=np.float64: embedding(dtype, padding_idx=2),
+    "layer norm": layer_norm,
+    "layer norm without bias": lambda dtype=np.float64: layer_norm(dtype, bias=False, eps=0.1),
 }
 
 
@@ -190,7 +199,7 @@ def test_loading_is_strict_and_all_or_nothing():
 
 def test_repr_is_what_one_would_type(make):
     layer, _ = make()
-    again = eval(repr(layer), {"Linear": Linear, "Embedding": Embedding, "np": np})
+    again = eval(repr(layer), vars(layers) | {"np": np})
     assert repr(again) == repr(layer) and repr(again.params) == repr(layer.params)
     assert "dtype" not in repr(make(np.float32)[0])
 
