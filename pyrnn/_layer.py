@@ -90,6 +90,18 @@ class Layer(ABC):
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
 
 
+class Stateless(Layer):
+    """Base class of the layers without parameters; they keep the dtype of their input, float32 or float64."""
+
+    def __init__(self) -> None:
+        super().__init__({}, np.float32)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """There is none: AttributeError."""
+        raise AttributeError(f"a layer {self!r} has no dtype of its own: it keeps that of its input")
+
+
 def as_size(value: int, name: str) -> int:
     """Read a size: an integer of at least 1.
 

@@ -68,6 +68,23 @@ def as_real(value: ArrayLike, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     return array.astype(dtype, copy=False)
 
 
+def as_floating(value: ArrayLike, name: str) -> NDArray[Any]:
+    """Convert `value` to an array of float32 or float64, whichever it has, in native byte order.
+
+    Raises
+    ------
+    TypeError
+        It has another dtype.
+    ValueError
+        `value` is a ragged nest of sequences.
+    """
+    array = as_array(value, name)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    return array
+
+
 class Parameters(Mapping[str, NDArray[Any]]):
     """Named arrays of one dtype in one flat buffer, which can be written only through this mapping.
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import _check, _core, functional
 from ._layer import Gradients, Layer, as_size
 from ._parameters import as_real
-from ._random import as_generator
+from ._random import as_generator, dropout_mask
 from .stream import Stream
 
 Array = NDArray[Any]
@@ -367,10 +367,7 @@ class Recurrent(Layer):
         """Inverted dropout in place; the mask, or None where nothing is dropped."""
         if self.dropout == 0:
             return None
-        kept = generator.random(y.shape, np.float32) >= self.dropout
-        mask: Array = kept.astype(self.dtype)
-        if self.dropout < 1:
-            mask /= self.dtype.type(1 - self.dropout)
+        mask = dropout_mask(self.dropout, y.shape, self.dtype, generator)
         y *= mask
         return mask
 
