@@ -13,7 +13,7 @@ from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell
-from .layers import Dropout, Embedding, LayerNorm, Linear, PositionalEncoding
+from .layers import Bidirectional, Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
 from .recurrent import GRU, LSTM, RNN
@@ -25,6 +25,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Adam",
+    "Bidirectional",
     "Dropout",
     "Embedding",
     "GRUCell",
@@ -33,6 +34,7 @@ __all__ = [
     "Linear",
     "PositionalEncoding",
     "RNNCell",
+    "Sequential",
     "__version__",
     "clip_grad_norm",
     "cross_entropy",

@@ -7,10 +7,11 @@ import threading
 import numpy as np
 import pytest
 
-from pyrnn import layers
+import pyrnn
+from pyrnn import GRU
 from pyrnn._layer import Layer
 from pyrnn._random import as_generator
-from pyrnn.layers import Dropout, Embedding, LayerNorm, Linear, PositionalEncoding
+from pyrnn.layers import Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
 
 
 def linear(dtype=np.float64, **options):
@@ -27,6 +28,11 @@ def layer_norm(dtype=np.float64, **options):
     return layer, x
 
 
+def sequential(dtype=np.float64):
+    parts = Linear(4, 5, dtype=dtype, rng=0), LayerNorm(5, dtype=dtype), GRU(5, 3, dtype=dtype, rng=1)
+    return Sequential(parts[0], Sequential(*parts[1:]), Dropout(0.0)), linear()[1]
+
+
 MAKERS = {
     "linear": linear,
     "linear without bias": lambda dtype=np.float64: linear(dtype, bias=False),
@@ -38,6 +44,7 @@ MAKERS = {
         PositionalEncoding(batch_first=True),
         linear()[1].astype(dtype),
     ),
+    "sequential": sequential,
     "dropout of nothing": lambda dtype=np.float64: (Dropout(0.0), linear()[1].astype(dtype)),
     "layer norm without bias": lambda dtype=np.float64: layer_norm(dtype, bias=False, eps=0.1),
 }
@@ -59,7 +66,7 @@ def central_difference(f, array, step=1e-6):
 
 
 def snapshot(layer):
-    return layer.params.version, layer.params.flat.tobytes()
+    return layer.params.version, [array.tobytes() for array in layer.params.values()]
 
 
 # ---- every layer ----
@@ -206,7 +213,7 @@ def test_loading_is_strict_and_all_or_nothing():
 
 def test_repr_is_what_one_would_type(make):
     layer, _ = make()
-    again = eval(repr(layer), vars(layers) | {"np": np})
+    again = eval(repr(layer), vars(pyrnn) | {"np": np})
     assert repr(again) == repr(layer) and repr(again.params) == repr(layer.params)
     assert "dtype" not in repr(make(np.float32)[0])
 
