@@ -75,6 +75,8 @@ static cell resolved(pyrnn_layer *layer)
 
 #include "gradients.h"
 
+#include "norm.h"
+
 /* A plain cell runs in a driver of its own, but where code is to be small. */
 #define CELL(name, ...)
 #ifndef PYRNN_ONE_DRIVER
@@ -139,4 +141,7 @@ const pyrnn_kernels PYRNN_TABLE = {
     .finish = finish,
     .step_size = sizeof(step_memory),
     .step_init = step_init,
+    .norm_forward = norm_forward,
+    .norm_backward = norm_backward,
+    .norm_finish = norm_finish,
 };

@@ -110,9 +110,21 @@ typedef struct {
     void (*finish)(const pyrnn_job *job, int thread); /* after the last block */
     size_t step_size; /* bytes of a prepared step */
     void (*step_init)(pyrnn_prepared *step); /* all but the job is left to do */
+    void (*norm_forward)(const pyrnn_norm *norm, void *y, void *stats, ptrdiff_t from, ptrdiff_t to);
+    void (*norm_backward)(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, void *sums,
+                          ptrdiff_t from, ptrdiff_t to);
+    void (*norm_finish)(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, ptrdiff_t blocks,
+                        ptrdiff_t from, ptrdiff_t to);
 } pyrnn_kernels;
 
 enum { ALIGNMENT = 64 }; /* bytes, of packs, of work and of its parts */
+
+/* A row's width in the work of layer normalization: whole vectors of any instruction set. */
+static inline ptrdiff_t norm_columns(const pyrnn_norm *norm)
+{
+    ptrdiff_t line = ALIGNMENT / (norm->dtype / 8);
+    return (norm->width + line - 1) / line * line;
+}
 
 /* isa.c */
 const pyrnn_kernels *pyrnn_kernels_of(int isa, int dtype);

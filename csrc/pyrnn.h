@@ -257,6 +257,47 @@ PYRNN_API pyrnn_status pyrnn_forward_many(int n, int at_once, const pyrnn_sequen
 PYRNN_API pyrnn_status pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs,
                                            const pyrnn_gradients *grads);
 
+/*
+ * ---- Layer normalization ----
+ * Every row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450):
+ *
+ *     y = (x - mean) * scale * gain + shift      scale = 1 / sqrt(variance + eps)
+ *
+ *   x      in  [rows][width]  row r at x + r*x_row; rows are contiguous
+ *   gain   in  [width]
+ *   shift  in  [width]  not read by backward
+ *   y      out [rows][width]  dense; may be x itself where that is dense
+ *   stats  out [rows][2]  mean and scale, for backward; NULL when not wanted
+ */
+typedef struct {
+    int dtype, threads; /* as in pyrnn_layer and pyrnn_sequence */
+    ptrdiff_t rows, width; /* >= 0 and >= 1 */
+    double eps;
+    const void *x;
+    ptrdiff_t x_row;
+    const void *gain, *shift;
+} pyrnn_norm;
+
+PYRNN_API pyrnn_status pyrnn_norm_forward(const pyrnn_norm *norm, void *y, void *stats);
+
+/*
+ * Gradients of sum(y * dy).
+ *
+ *   stats          in       written by pyrnn_norm_forward
+ *   dy             in       [rows][width]  row r at dy + r*dy_row
+ *   dx             out      [rows][width]  dense; may be dy itself where that is dense
+ *   dgain, dshift  out      [width]
+ *   work           scratch  pyrnn_norm_work bytes, aligned to 64
+ */
+typedef struct {
+    const void *stats, *dy;
+    ptrdiff_t dy_row;
+    void *dx, *dgain, *dshift, *work;
+} pyrnn_norm_gradients;
+
+PYRNN_API pyrnn_status pyrnn_norm_work(const pyrnn_norm *norm, size_t *bytes);
+PYRNN_API pyrnn_status pyrnn_norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads);
+
 #ifdef __cplusplus
 }
 #endif

@@ -180,6 +180,15 @@ INLINE void vtranspose(V *v)
     }
 }
 
+/* The sum of all lanes, in each of them. A pass adds what stands L/2 apart and doubles what is left. */
+INLINE V vtotal(V v)
+{
+#pragma GCC unroll 4
+    for (int left = L; left > 1; left /= 2)
+        v = __builtin_shufflevector(v, v, LOW) + __builtin_shufflevector(v, v, HIGH);
+    return v;
+}
+
 /* ---- exp, sigmoid, tanh ----
  *
  * Each takes x = n ln2 + r with an integer n and |r| <= ln2/2, and s = exp(r) - 1 from a polynomial; its

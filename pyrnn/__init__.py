@@ -13,7 +13,7 @@ from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell
-from .layers import Embedding, Linear
+from .layers import Bidirectional, Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
 from .recurrent import GRU, LSTM, RNN
@@ -25,11 +25,16 @@ __all__ = [
     "LSTM",
     "RNN",
     "Adam",
+    "Bidirectional",
+    "Dropout",
     "Embedding",
     "GRUCell",
     "LSTMCell",
+    "LayerNorm",
     "Linear",
+    "PositionalEncoding",
     "RNNCell",
+    "Sequential",
     "__version__",
     "clip_grad_norm",
     "cross_entropy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,21 +116,35 @@ def fraction(value: object, name: str) -> float:
     return float(value)
 
 
-def positive(value: object, name: str) -> float:
-    """Read a finite number above 0.
+def real(value: object, name: str) -> float:
+    """Read a finite number.
 
     Raises
     ------
     TypeError
         `value` is not a real number.
     ValueError
-        It is not above 0, or not finite.
+        It is infinite or NaN.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 < value < np.inf:
-        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
     return float(value)
+
+
+def at_least_zero(value: object, name: str) -> float:
+    """Read a finite number of at least 0; errors as those of `real`."""
+    if (number := real(value, name)) < 0:
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
+    return number
+
+
+def positive(value: object, name: str) -> float:
+    """Read a finite number above 0; errors as those of `real`."""
+    if (number := real(value, name)) <= 0:
+        raise ValueError(f"{name} must be finite and above 0, got {value}")
+    return number
 
 
 def seed(value: object, name: str) -> int:

@@ -78,6 +78,25 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
     int pyrnn_forward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs)
     int pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
+    ctypedef struct pyrnn_norm:
+        int dtype, threads
+        ptrdiff_t rows, width
+        double eps
+        const void *x
+        ptrdiff_t x_row
+        const void *gain
+        const void *shift
+    ctypedef struct pyrnn_norm_gradients:
+        const void *stats
+        const void *dy
+        ptrdiff_t dy_row
+        void *dx
+        void *dgain
+        void *dshift
+        void *work
+    int pyrnn_norm_forward(const pyrnn_norm *norm, void *y, void *stats)
+    int pyrnn_norm_work(const pyrnn_norm *norm, size_t *bytes)
+    int pyrnn_norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads)
 
 cdef extern from *:
     """
@@ -271,4 +290,5 @@ def backward(list calls, int threads):
     check(status)
 
 
+include "_norm.pxi"
 include "_step.pxi"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ._parameters import Parameters
+from ._joined import JoinedParameters
+from ._parameters import NamedArrays, Parameters
 
 Gradients = dict[str, NDArray[Any]]
 
@@ -46,14 +47,14 @@ class Layer(ABC):
         self._params = Parameters(shapes, dtype)
 
     @property
-    def params(self) -> Parameters:
+    def params(self) -> NamedArrays:
         """The parameters: a mapping of names to read-only live views, written by ``params[name] = value``."""
         return self._params
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the parameters and outputs."""
-        return self._params.dtype
+        return self.params.dtype
 
     @abstractmethod
     def __call__(self, x: ArrayLike, *args: Any, **kwargs: Any) -> Any:
@@ -65,7 +66,7 @@ class Layer(ABC):
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return a dict of writeable copies of the parameters, with PyTorch's names and layouts."""
-        return self._params.copy()
+        return self.params.copy()
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
         """Set every parameter from a mapping such as `state_dict` returns; a PyTorch module's is one.
@@ -84,10 +85,40 @@ class Layer(ABC):
             Keys are missing or unexpected, or shapes are wrong. The message lists everything that is wrong,
             and no parameter has been changed.
         """
-        self._params._assign(state_dict, "state_dict", complete=True)
+        self.params._assign(state_dict, "state_dict", complete=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+class Container(Layer):
+    """Base class of the layers made of layers: their parameters are those of the parts, under new names.
+
+    Parameters
+    ----------
+    parts : sequence of (str, Layer)
+        The parts, each with a pattern of the new names that has braces in the place of the old one.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Layer]]) -> None:
+        self._joined = JoinedParameters([(pattern, layer.params) for pattern, layer in parts])
+
+    @property
+    def params(self) -> NamedArrays:
+        """The parameters of all parts: a mapping as that of each, which it writes through."""
+        return self._joined
+
+
+class Stateless(Layer):
+    """Base class of the layers without parameters; they keep the dtype of their input, float32 or float64."""
+
+    def __init__(self) -> None:
+        super().__init__({}, np.float32)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """There is none: AttributeError."""
+        raise AttributeError(f"a layer {self!r} has no dtype of its own: it keeps that of its input")
 
 
 def as_size(value: int, name: str) -> int:

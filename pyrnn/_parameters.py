@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -68,7 +69,114 @@ def as_real(value: ArrayLike, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     return array.astype(dtype, copy=False)
 
 
-class Parameters(Mapping[str, NDArray[Any]]):
+def as_floating(value: ArrayLike, name: str) -> NDArray[Any]:
+    """Convert `value` to an array of float32 or float64, whichever it has, in native byte order.
+
+    Raises
+    ------
+    TypeError
+        It has another dtype.
+    ValueError
+        `value` is a ragged nest of sequences.
+    """
+    array = as_array(value, name)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    return array
+
+
+class NamedArrays(Mapping[str, NDArray[Any]]):
+    """A mapping of names to arrays that can be written only through it: Parameters, or several joined.
+
+    A subclass says how a value is checked (`_convert`), how checked ones are written (`_store`) and in which
+    Parameters the arrays live (`_leaves`).
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def version(self) -> int:
+        """A number that grows with every write."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of every array."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers the arrays hold together, gaps not counted."""
+        return sum(array.size for array in self.values())
+
+    def __setitem__(self, name: str, value: ArrayLike) -> None:
+        self[name]  # KeyError for a name that is not there
+        self._store({name: self._convert(name, value, name)})
+
+    def __eq__(self, other: object) -> bool:  # Mapping's would compare arrays, which have no truth value
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def update(self, values: Mapping[str, ArrayLike]) -> None:
+        """Write several parameters: all of them, or none if anything is wrong.
+
+        Parameters
+        ----------
+        values : mapping of str to array_like
+            Names that exist, each with a value of exactly its shape, real and castable to `dtype`.
+
+        Raises
+        ------
+        TypeError
+            `values` is no mapping, or holds something that is not an array of real numbers.
+        ValueError
+            A name is unknown or a shape is wrong. The message lists everything that is.
+        """
+        self._assign(values, "values", complete=False)
+
+    def copy(self) -> dict[str, NDArray[Any]]:
+        """Return a dict of independent, writeable copies of the arrays."""
+        return {name: array.copy() for name, array in self.items()}
+
+    def _assign(self, values: Mapping[str, ArrayLike], argument: str, *, complete: bool) -> None:
+        """Write `values`, which `complete` obliges to name every parameter; or raise, and write nothing."""
+        if not isinstance(values, Mapping):
+            raise TypeError(f"{argument} must be a mapping of names to arrays, got {type(values).__name__}")
+        errors: list[Exception] = []
+        missing = [name for name in self if name not in values] if complete else []
+        unexpected = [name for name in values if name not in self]
+        if missing:
+            errors.append(ValueError(f"missing {', '.join(map(repr, missing))}"))
+        if unexpected:
+            errors.append(ValueError(f"unexpected {', '.join(map(repr, unexpected))}"))
+        arrays: dict[str, NDArray[Any]] = {}
+        for name in self:
+            if name in values:
+                try:
+                    arrays[name] = self._convert(name, values[name], name)
+                except (TypeError, ValueError) as error:
+                    errors.append(error)
+        if errors:
+            kind = TypeError if all(isinstance(error, TypeError) for error in errors) else ValueError
+            raise kind(f"{argument} does not fit: " + "; ".join(map(str, errors)))
+        self._store(arrays)
+
+    @abstractmethod
+    def _convert(self, name: str, value: ArrayLike, label: str) -> NDArray[Any]:
+        """Return `value` as an array for `name` that shares no memory with any that is written; or raise."""
+
+    @abstractmethod
+    def _store(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write what `_convert` returned."""
+
+    @abstractmethod
+    def _leaves(self) -> list[tuple[str, Parameters]]:
+        """Return the Parameters that hold the arrays, each with a pattern of its names here, "0.{}" say."""
+
+
+class Parameters(NamedArrays):
     """Named arrays of one dtype in one flat buffer, which can be written only through this mapping.
 
     Layers keep their weights packed for the kernels. A pack is valid for one `version`, so
@@ -118,11 +226,6 @@ class Parameters(Mapping[str, NDArray[Any]]):
         return self._flat.dtype
 
     @property
-    def size(self) -> int:
-        """How many numbers the arrays hold together, gaps not counted."""
-        return sum(span.stop - span.start for span in self._spans.values())
-
-    @property
     def version(self) -> int:
         """A number that grows with every write."""
         return self._version
@@ -138,78 +241,29 @@ class Parameters(Mapping[str, NDArray[Any]]):
         except KeyError:
             raise KeyError(f"no parameter {name!r}; there are {', '.join(self._names) or 'none'}") from None
 
-    def __setitem__(self, name: str, value: ArrayLike) -> None:
-        self[name]  # KeyError for a name that is not there
-        array = self._convert(name, value)
-        with self._write() as flat:
-            np.copyto(flat[self._spans[name]].reshape(array.shape), array)
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def __eq__(self, other: object) -> bool:  # Mapping's would compare arrays, which have no truth value
-        return self is other
-
-    __hash__ = object.__hash__
-
     def __repr__(self) -> str:
         return f"Parameters({self._shapes}, {self.dtype.name!r})"
 
-    def update(self, values: Mapping[str, ArrayLike]) -> None:
-        """Write several parameters: all of them, or none if anything is wrong.
+    def _convert(self, name: str, value: ArrayLike, label: str) -> NDArray[Any]:
+        array = as_real(value, self.dtype, label)
+        if array.shape != self._shapes[name]:
+            raise ValueError(f"{label} must have shape {self._shapes[name]}, got {array.shape}")
+        # Values may be views of this very buffer, e.g. when two parameters are swapped.
+        return array.copy() if np.may_share_memory(array, self._flat) else array
 
-        Parameters
-        ----------
-        values : mapping of str to array_like
-            Names that exist, each with a value of exactly its shape, real and castable to `dtype`.
-
-        Raises
-        ------
-        TypeError
-            `values` is no mapping, or holds something that is not an array of real numbers.
-        ValueError
-            A name is unknown or a shape is wrong. The message lists everything that is.
-        """
-        self._assign(values, "values", complete=False)
-
-    def copy(self) -> dict[str, NDArray[Any]]:
-        """Return a dict of independent, writeable copies of the arrays."""
-        return {name: array.copy() for name, array in self._names.items()}
-
-    def _assign(self, values: Mapping[str, ArrayLike], argument: str, *, complete: bool) -> None:
-        """Write `values`, which `complete` obliges to name every parameter; or raise, and write nothing."""
-        if not isinstance(values, Mapping):
-            raise TypeError(f"{argument} must be a mapping of names to arrays, got {type(values).__name__}")
-        errors: list[Exception] = []
-        missing = [name for name in self if name not in values] if complete else []
-        unexpected = [name for name in values if name not in self]
-        if missing:
-            errors.append(ValueError(f"missing {', '.join(map(repr, missing))}"))
-        if unexpected:
-            errors.append(ValueError(f"unexpected {', '.join(map(repr, unexpected))}"))
-        arrays: dict[str, NDArray[Any]] = {}
-        for name in self:
-            if name in values:
-                try:
-                    arrays[name] = self._convert(name, values[name])
-                except (TypeError, ValueError) as error:
-                    errors.append(error)
-        if errors:
-            kind = TypeError if all(isinstance(error, TypeError) for error in errors) else ValueError
-            raise kind(f"{argument} does not fit: " + "; ".join(map(str, errors)))
+    def _store(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         with self._write() as flat:
             for name, array in arrays.items():
                 np.copyto(flat[self._spans[name]].reshape(array.shape), array)
 
-    def _convert(self, name: str, value: ArrayLike) -> NDArray[Any]:
-        array = as_real(value, self.dtype, name)
-        if array.shape != self._shapes[name]:
-            raise ValueError(f"{name} must have shape {self._shapes[name]}, got {array.shape}")
-        # Values may be views of this very buffer, e.g. when two parameters are swapped.
-        return array.copy() if np.may_share_memory(array, self._flat) else array
+    def _leaves(self) -> list[tuple[str, Parameters]]:
+        return [("{}", self)]
 
     @contextmanager
     def _write(self) -> Iterator[NDArray[Any]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 
 def as_generator(rng: int | np.random.Generator | None, name: str = "rng") -> np.random.Generator:
@@ -36,3 +39,13 @@ def as_generator(rng: int | np.random.Generator | None, name: str = "rng") -> np
     if rng < 0:
         raise ValueError(f"{name} must be a non-negative seed, got {rng!r}")
     return np.random.default_rng(int(rng))
+
+
+def dropout_mask(
+    p: float, shape: tuple[int, ...], dtype: np.dtype[Any], generator: np.random.Generator
+) -> NDArray[Any]:
+    """What inverted dropout multiplies by, forward and back: 0 with probability `p`, else 1 / (1 - p)."""
+    mask: NDArray[Any] = (generator.random(shape, np.float32) >= p).astype(dtype)
+    if p < 1:
+        mask /= dtype.type(1 - p)
+    return mask

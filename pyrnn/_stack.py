@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import _check, _core, functional
 from ._layer import Gradients, Layer, as_size
 from ._parameters import as_real
-from ._random import as_generator
+from ._random import as_generator, dropout_mask
 from .stream import Stream
 
 Array = NDArray[Any]
@@ -38,6 +38,8 @@ class Call(NamedTuple):
 
 class Recurrent(Layer):
     """What LSTM, GRU and RNN share; see them."""
+
+    _backwards = False  # whether what is otherwise the forward direction starts at the last valid step
 
     def __init__(
         self,
@@ -72,8 +74,12 @@ class Recurrent(Layer):
         if sum(math.prod(shape) for shape in shapes.values()) > sys.maxsize // 64:
             raise ValueError(f"input_size {input_size} and hidden_size {hidden_size} are too large together")
         super().__init__(shapes, dtype)
-        bound = self.hidden_size**-0.5
-        self.params.update({name: self._generator.uniform(-bound, bound, s) for name, s in shapes.items()})
+        self._draw()
+
+    def _draw(self) -> None:
+        """Initial weights."""
+        bound, rng = self.hidden_size**-0.5, self._generator
+        self.params.update({n: rng.uniform(-bound, bound, a.shape) for n, a in self.params.items()})
 
     @property
     def directions(self) -> int:
@@ -139,8 +145,7 @@ class Recurrent(Layer):
         Parameters
         ----------
         x, state, lengths, reset
-            As in a call. Not copied where they fit as they are: leave them unchanged until `pull` has been
-            called.
+            As in a call. Not copied where they fit as they are: leave them unchanged until `pull`.
         rng : None, int or numpy.random.Generator
             Source of the dropout masks; None goes on with the generator that the layer was made with.
 
@@ -161,8 +166,7 @@ class Recurrent(Layer):
 
         References
         ----------
-        Back-propagation through time: Werbos 1990. Dropout between layers: Zaremba et al. 2014,
-        arXiv:1409.2329.
+        Werbos 1990 (back-propagation through time); Zaremba et al. 2014, arXiv:1409.2329 (dropout).
         """
         call = self._read(x, state, lengths, reset)
         generator = self._generator if rng is None else as_generator(rng)
@@ -198,10 +202,8 @@ class Recurrent(Layer):
         batch = as_size(batch_size, "batch_size")
         widest = max(self.input_size, self.hidden_size)
         functional.check_size(self._cell, self.dtype, (1, batch, widest), self.hidden_size, "batch_size")
-        if self.bidirectional:
-            raise ValueError(
-                "a bidirectional layer cannot run step by step: its reverse direction begins at the end"
-            )
+        if self.bidirectional or self._backwards:
+            raise ValueError("the layer cannot run step by step: a reverse direction begins at the end")
         packed = self._packs(_core.FORWARD)
         return Stream(packed, self.input_size, self.hidden_size, batch, self._cell.states, self.dtype)
 
@@ -325,7 +327,8 @@ class Recurrent(Layer):
 
     def _sequence(self, call: Call, x: Array, slot: int) -> functional.Sequence:
         state = None if call.states is None else tuple(p if p is None else p[slot] for p in call.states)
-        return functional.Sequence(x, state, call.lengths, call.reset, slot % self.directions == 1)
+        backwards = self._backwards != (slot % self.directions == 1)
+        return functional.Sequence(x, state, call.lengths, call.reset, backwards)
 
     def _layers(
         self, call: Call, layer: int, x: Array, y: Array, packed: list[Array], back: list[Array] | None = None
@@ -367,10 +370,7 @@ class Recurrent(Layer):
         """Inverted dropout in place; the mask, or None where nothing is dropped."""
         if self.dropout == 0:
             return None
-        kept = generator.random(y.shape, np.float32) >= self.dropout
-        mask: Array = kept.astype(self.dtype)
-        if self.dropout < 1:
-            mask /= self.dtype.type(1 - self.dropout)
+        mask = dropout_mask(self.dropout, y.shape, self.dtype, generator)
         y *= mask
         return mask
 

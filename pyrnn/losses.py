@@ -17,7 +17,7 @@ from typing import Any, Generic, ParamSpec, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._parameters import as_array
+from ._parameters import as_array, as_floating
 
 __all__ = ["Loss", "cross_entropy"]
 
@@ -97,10 +97,7 @@ def cross_entropy(
     >>> pull()
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
-    scores = as_array(logits, "logits")
-    scores = scores.astype(scores.dtype.newbyteorder("="), copy=False)
-    if scores.dtype not in (np.float32, np.float64):
-        raise TypeError(f"logits must be float32 or float64, got {scores.dtype}")
+    scores = as_floating(logits, "logits")
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise ValueError(f"logits must have shape (..., C) with C at least 1, got {scores.shape}")
     shape = scores.shape

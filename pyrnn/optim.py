@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._joined import JoinedParameters
 from ._layer import Layer
-from ._parameters import Parameters, as_real
+from ._parameters import NamedArrays, Parameters, as_real
 
 __all__ = ["Adam", "clip_grad_norm"]
 
@@ -31,7 +32,7 @@ class Adam:
     Parameters
     ----------
     layers : Layer or sequence of Layer
-        What to train. The layers are updated in place.
+        What to train, a `Sequential` among them. The layers are updated in place.
     lr : float, default 1e-3
         Step size; the attribute `lr` may be set at any time, e.g. by a schedule.
     betas : (float, float), default (0.9, 0.999)
@@ -62,7 +63,8 @@ class Adam:
         self._params = _parameters(layers)
         self._m = [_zeros_like(params) for params in self._params]
         self._v = [_zeros_like(params) for params in self._params]
-        self._scratch = {params.dtype: np.empty((2, BLOCK), params.dtype) for params in self._params}
+        dtypes = {leaf.dtype for params in self._params for _, leaf in params._leaves()}
+        self._scratch = {dtype: np.empty((2, BLOCK), dtype) for dtype in dtypes}
         self._steps = 0
         self._set(lr, betas, eps)
 
@@ -109,12 +111,18 @@ class Adam:
         checked = self._check(grads)
         self._steps += 1
         for params, m, v, arrays in zip(self._params, self._m, self._v, checked, strict=True):
-            with params._write() as p, m._write() as m_flat, v._write() as v_flat:
-                for name, g in arrays.items():
-                    start = params._spans[name].start
-                    for at in range(0, g.size, BLOCK):
-                        block = slice(start + at, start + min(at + BLOCK, g.size))
-                        self._update(p[block], m_flat[block], v_flat[block], g[at : at + BLOCK])
+            leaves = zip(params._leaves(), m._leaves(), v._leaves(), strict=True)
+            for (pattern, p_leaf), (_, m_leaf), (_, v_leaf) in leaves:
+                own = {name: arrays[pattern.format(name)] for name in p_leaf}
+                self._step(p_leaf, m_leaf, v_leaf, own)
+
+    def _step(self, params: Parameters, m: Parameters, v: Parameters, grads: Grads) -> None:
+        with params._write() as p, m._write() as m_flat, v._write() as v_flat:
+            for name, g in grads.items():
+                start = params._spans[name].start
+                for at in range(0, g.size, BLOCK):
+                    block = slice(start + at, start + min(at + BLOCK, g.size))
+                    self._update(p[block], m_flat[block], v_flat[block], g[at : at + BLOCK])
 
     def _update(self, p: NDArray[Any], m: NDArray[Any], v: NDArray[Any], g: NDArray[Any]) -> None:
         """One block of the formula, all in place."""
@@ -278,18 +286,25 @@ def _float64_blocks(arrays: list[NDArray[Any]]) -> Iterator[NDArray[np.float64]]
             yield flat[at : at + BLOCK].astype(np.float64, copy=False)
 
 
-def _parameters(layers: Layer | Sequence[Layer]) -> list[Parameters]:
+def _parameters(layers: Layer | Sequence[Layer]) -> list[NamedArrays]:
     found = [layers] if isinstance(layers, Layer) else layers
     if not isinstance(found, Sequence) or not all(isinstance(layer, Layer) for layer in found):
         raise TypeError(f"layers must be a layer or a sequence of layers, got {layers!r}")
     params = [layer.params for layer in found]
-    if len({id(p) for p in params}) < len(params):
+    leaves = [leaf for p in params for _, leaf in p._leaves()]
+    if len({id(leaf) for leaf in leaves}) < len(leaves):
         raise ValueError(f"layers must be distinct, got {layers!r}")
     return params
 
 
-def _zeros_like(params: Parameters) -> Parameters:
-    return Parameters({name: array.shape for name, array in params.items()}, params.dtype)
+def _zeros_like(params: NamedArrays) -> JoinedParameters:
+    """Zeros with the names of `params`, in Parameters as those that its arrays live in."""
+    return JoinedParameters(
+        [
+            (pattern, Parameters({name: array.shape for name, array in leaf.items()}, leaf.dtype))
+            for pattern, leaf in params._leaves()
+        ]
+    )
 
 
 def _dicts(grads: Grads | Sequence[Grads]) -> Sequence[Grads]:

@@ -1,4 +1,4 @@
-"""Linear, Embedding and what they inherit: values, gradients, loading, copying, errors."""
+"""Linear, Embedding, and what all layers inherit: values, gradients, loading, copying, errors."""
 
 import copy
 import pickle
@@ -7,9 +7,11 @@ import threading
 import numpy as np
 import pytest
 
+import pyrnn
+from pyrnn import GRU
 from pyrnn._layer import Layer
 from pyrnn._random import as_generator
-from pyrnn.layers import Embedding, Linear
+from pyrnn.layers import Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
 
 from .problems import eighths
 
@@ -22,11 +24,31 @@ def embedding(dtype=np.float64, **options):
     return Embedding(6, 3, dtype=dtype, rng=0, **options), np.array([[0, 5, 2], [2, 2, 1]])
 
 
+def layer_norm(dtype=np.float64, **options):
+    layer, x = LayerNorm(4, dtype=dtype, **options), np.random.default_rng(1).standard_normal((2, 5, 4))
+    layer.params.update({name: array + x[0, 0] for name, array in layer.params.items()})
+    return layer, x
+
+
+def sequential(dtype=np.float64):
+    parts = Linear(4, 5, dtype=dtype, rng=0), LayerNorm(5, dtype=dtype), GRU(5, 3, dtype=dtype, rng=1)
+    return Sequential(parts[0], Sequential(*parts[1:]), Dropout(0.0)), linear()[1]
+
+
 MAKERS = {
     "linear": linear,
     "linear without bias": lambda dtype=np.float64: linear(dtype, bias=False),
     "embedding": embedding,
     "embedding with padding": lambda dtype=np.float64: embedding(dtype, padding_idx=2),
+    "layer norm": layer_norm,
+    "positional encoding": lambda dtype=np.float64: (PositionalEncoding(), linear()[1].astype(dtype)),
+    "positions, batch first": lambda dtype=np.float64: (
+        PositionalEncoding(batch_first=True),
+        linear()[1].astype(dtype),
+    ),
+    "sequential": sequential,
+    "dropout of nothing": lambda dtype=np.float64: (Dropout(0.0), linear()[1].astype(dtype)),
+    "layer norm without bias": lambda dtype=np.float64: layer_norm(dtype, bias=False, eps=0.1),
 }
 
 
@@ -50,7 +72,7 @@ def slope(f, array):
 
 
 def snapshot(layer):
-    return layer.params.version, layer.params.flat.tobytes()
+    return layer.params.version, [array.tobytes() for array in layer.params.values()]
 
 
 # ---- every layer ----
@@ -91,7 +113,7 @@ def test_everything_has_the_dtype_of_the_layer(make, dtype):
         np.dtype(dtype)
     }
     assert dx is None or (dx.dtype == dtype and dx.shape == x.shape)
-    assert layer.dtype == dtype
+    assert not layer.params or layer.dtype == dtype
 
 
 def test_pull_uses_the_weights_of_its_forward_pass(make):
@@ -159,11 +181,12 @@ def test_pickle_and_copy(make, clone):
     layer._packed = lambda: "cannot be pickled, and must not be"
     other = clone(layer)
     assert other._packed is None and repr(other) == repr(layer)
+    del layer._packed
     np.testing.assert_array_equal(other(x), layer(x))
     if clone is copy.copy:
         return
     before = snapshot(layer)
-    other.params["weight"] = other.params["weight"] + 1
+    other.params.update({name: array + 1 for name, array in other.params.items()})
     assert snapshot(layer) == before
 
 
@@ -174,7 +197,7 @@ def test_state_dict_round_trip(make):
         array += 0.5
     np.testing.assert_array_equal(layer(x), y)
     layer.load_state_dict(state)
-    assert (layer(x) != y).any()
+    assert (layer(x) != y).any() or not state
     layer.load_state_dict({name: array.tolist() for name, array in reversed(state.items())})
     assert all((layer.params[name] == array).all() for name, array in state.items())
 
@@ -199,7 +222,7 @@ def test_loading_is_strict_and_all_or_nothing():
 
 def test_repr_is_what_one_would_type(make):
     layer, _ = make()
-    again = eval(repr(layer), {"Linear": Linear, "Embedding": Embedding, "np": np})
+    again = eval(repr(layer), vars(pyrnn) | {"np": np})
     assert repr(again) == repr(layer) and repr(again.params) == repr(layer.params)
     assert "dtype" not in repr(make(np.float32)[0])
 

@@ -1,9 +1,22 @@
-"""Layers without a recurrence, one a file.
+"""Layers without a recurrence of their own, one a file.
 
 Each is a `pyrnn._layer.Layer`, whose docstring says what that asks of it.
 """
 
+from .bidirectional import Bidirectional
+from .dropout import Dropout
 from .embedding import Embedding
+from .layer_norm import LayerNorm
 from .linear import Linear
+from .positional_encoding import PositionalEncoding
+from .sequential import Sequential
 
-__all__ = ["Embedding", "Linear"]
+__all__ = [
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "LayerNorm",
+    "Linear",
+    "PositionalEncoding",
+    "Sequential",
+]

@@ -16,6 +16,9 @@ from .._random import as_generator
 class Linear(Layer):
     """Affine map of the last axis: ``y = x @ weight.T + bias``.
 
+    The other axes may be any, so that it maps every step of (T, B, in_features) as it maps the rows of (B,
+    in_features): no wrapper such as TimeDistributed is needed.
+
     Parameters
     ----------
     in_features, out_features : int

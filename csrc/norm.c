@@ -1,0 +1,147 @@
+/* The entries of layer normalization: judge, share rows out over threads, call. */
+#include "denormals.h"
+#include "kernels.h"
+
+/* Rows are shared out in blocks, and each block adds up its own part of the gradients of gain and shift: so these do
+ * not depend on the number of threads. Few enough that adding the parts up costs nothing. */
+enum { BLOCKS = 64, BLOCK_ROWS = 32, MOST_THREADS = 32 };
+
+static ptrdiff_t block_rows(ptrdiff_t rows)
+{
+    ptrdiff_t least = (rows + BLOCKS - 1) / BLOCKS;
+    return least > BLOCK_ROWS ? least : BLOCK_ROWS;
+}
+
+/* One at least, so that sums over nothing come out as zeros. */
+static ptrdiff_t block_count(ptrdiff_t rows)
+{
+    return rows > 0 ? (rows + block_rows(rows) - 1) / block_rows(rows) : 1;
+}
+
+static pyrnn_status judge(const pyrnn_norm *norm)
+{
+    ptrdiff_t product;
+    if (!norm)
+        return PYRNN_BAD_POINTER;
+    if (norm->dtype != PYRNN_F32 && norm->dtype != PYRNN_F64)
+        return PYRNN_BAD_DTYPE;
+    if (norm->rows < 0 || norm->width < 1)
+        return PYRNN_BAD_DIMS;
+    if (norm->width > PTRDIFF_MAX / (32 * BLOCKS) - 64 ||
+        __builtin_mul_overflow(norm->rows, norm->width, &product) || product > PTRDIFF_MAX / 32 ||
+        norm->rows > PTRDIFF_MAX / 32)
+        return PYRNN_TOO_LARGE;
+    if (norm->threads < 1)
+        return PYRNN_BAD_THREADS;
+    return PYRNN_OK;
+}
+
+/* Waking a thread costs some microseconds, so each is given about 30 us of work at least. */
+static int useful_threads(const pyrnn_norm *norm, int arrays)
+{
+    const double bytes_each = 1e6;
+    double bytes = (double)arrays * (double)norm->rows * (double)norm->width * norm->dtype / 8;
+    int most = norm->threads < MOST_THREADS ? norm->threads : MOST_THREADS;
+    if (!pyrnn_crew_possible() || bytes < 2 * bytes_each)
+        return 1;
+    return most < bytes / bytes_each ? most : (int)(bytes / bytes_each);
+}
+
+/* ---- Calls ---- */
+
+typedef struct {
+    const pyrnn_norm *norm;
+    const pyrnn_norm_gradients *grads; /* NULL: forward */
+    void *y, *stats;
+    const pyrnn_kernels *kernels;
+    int parts;
+    pyrnn_seat seats[MOST_THREADS];
+} call;
+
+/* Where a part begins that is one of several of n. */
+static ptrdiff_t start_of(ptrdiff_t n, int part, int parts)
+{
+    ptrdiff_t rest = n % parts;
+    return n / parts * part + (part < rest ? part : rest);
+}
+
+static void do_blocks(const call *c, int part)
+{
+    const ptrdiff_t rows = c->norm->rows, size = block_rows(rows), blocks = block_count(rows);
+    const size_t bytes = 2 * (size_t)norm_columns(c->norm) * (size_t)c->norm->dtype / 8;
+    for (ptrdiff_t b = start_of(blocks, part, c->parts); b < start_of(blocks, part + 1, c->parts); b++) {
+        ptrdiff_t from = b * size, to = rows - from < size ? rows : from + size;
+        if (c->grads)
+            c->kernels->norm_backward(c->norm, c->grads, (char *)c->grads->work + (size_t)b * bytes, from,
+                                      to);
+        else
+            c->kernels->norm_forward(c->norm, c->y, c->stats, from, to);
+    }
+}
+
+static void finish(const call *c, int part)
+{
+    const ptrdiff_t width = c->norm->width, line = ALIGNMENT / (c->norm->dtype / 8);
+    const ptrdiff_t lines = norm_columns(c->norm) / line;
+    ptrdiff_t from = line * start_of(lines, part, c->parts), to = line * start_of(lines, part + 1, c->parts);
+    c->kernels->norm_finish(c->norm, c->grads, block_count(c->norm->rows), from, to < width ? to : width);
+}
+
+static void walk(void *context, int number)
+{
+    call *c = context;
+    pyrnn_walk me = c->parts > 1 ? walk_with(c->seats, c->parts, number) : walk_alone();
+    fp_state before = denormals_off();
+    EACH_PART (part, &me)
+        do_blocks(c, part);
+    if (c->grads)
+        EACH_PART (part, &me)
+            finish(c, part);
+    fp_restore(before);
+    if (me.put_aside)
+        pyrnn_crew_busy();
+}
+
+static void run(call *c, int arrays)
+{
+    c->kernels = pyrnn_kernels_of(pyrnn_isa_selected(), c->norm->dtype);
+    c->parts = useful_threads(c->norm, arrays);
+    crew_init(c->seats, c->parts);
+    pyrnn_crew_run(walk, c, c->parts);
+}
+
+pyrnn_status pyrnn_norm_forward(const pyrnn_norm *norm, void *y, void *stats)
+{
+    pyrnn_status status = judge(norm);
+    if (status)
+        return status;
+    if (!norm->gain || !norm->shift || ((!norm->x || !y) && norm->rows > 0))
+        return PYRNN_BAD_POINTER;
+    call c = {.norm = norm, .y = y, .stats = stats};
+    run(&c, 2);
+    return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_norm_work(const pyrnn_norm *norm, size_t *bytes)
+{
+    pyrnn_status status = judge(norm);
+    if (!status && !bytes)
+        status = PYRNN_BAD_POINTER;
+    if (!status)
+        *bytes = 2 * (size_t)block_count(norm->rows) * (size_t)norm_columns(norm) * (size_t)norm->dtype / 8;
+    return status;
+}
+
+pyrnn_status pyrnn_norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads)
+{
+    pyrnn_status status = judge(norm);
+    if (status)
+        return status;
+    if (!grads || !grads->dgain || !grads->dshift || !grads->work || (uintptr_t)grads->work % ALIGNMENT)
+        return PYRNN_BAD_POINTER;
+    if (norm->rows > 0 && (!norm->x || !norm->gain || !grads->stats || !grads->dy || !grads->dx))
+        return PYRNN_BAD_POINTER;
+    call c = {.norm = norm, .grads = grads};
+    run(&c, 3);
+    return PYRNN_OK;
+}

@@ -1,0 +1,91 @@
+/* Layer normalization.   Ba et al. 2016, arXiv:1607.06450
+ *     z = (x - mean) * scale      scale = 1 / sqrt(variance + eps)      y = z * gain + shift
+ *     dx = (d - mean(d) - z * mean(d * z)) * scale      d = dy * gain      dgain = sum dy * z      dshift = sum dy
+ * A row is read from memory once and then from the cache. Its sums run in an order that its width alone determines. */
+
+/* The mean of x - centre, or of its square. About the mean itself and not as E[x^2] - mean^2, whose digits cancel. */
+INLINE real row_mean(const real *x, ptrdiff_t n, V centre, int squared)
+{
+    enum { CHAINS = 4 }; /* independent sums: an addition takes as long as four loads */
+    V sum[CHAINS] = {{0}};
+    ptrdiff_t j = 0;
+    for (; j <= n - CHAINS * L; j += CHAINS * L)
+#pragma GCC unroll 4
+        for (int k = 0; k < CHAINS; k++) {
+            V d = vload(x + j + k * L) - centre;
+            sum[k] = squared ? vfma(d, d, sum[k]) : sum[k] + d;
+        }
+    for (; j < n; j += L) {
+        V d = vkeep(get(x + j, n - j) - centre, n - j);
+        sum[0] = squared ? vfma(d, d, sum[0]) : sum[0] + d;
+    }
+    return vtotal((sum[0] + sum[1]) + (sum[2] + sum[3]))[0] / (real)n;
+}
+
+static void norm_forward(const pyrnn_norm *norm, void *out, void *stats, ptrdiff_t from, ptrdiff_t to)
+{
+    const ptrdiff_t n = norm->width;
+    const real *gain = norm->gain, *shift = norm->shift;
+    for (ptrdiff_t r = from; r < to; r++) {
+        const real *x = (const real *)norm->x + r * norm->x_row;
+        real *y = (real *)out + r * n, mean = row_mean(x, n, (V){0}, 0);
+        V m = vset(mean);
+        real scale = (real)(1 / __builtin_sqrt((double)row_mean(x, n, m, 1) + norm->eps));
+        V s = vset(scale);
+        for (ptrdiff_t j = 0; j < n; j += L) {
+            V z = (get(x + j, n - j) - m) * s;
+            put(y + j, vfma(z, get(gain + j, n - j), get(shift + j, n - j)), n - j);
+        }
+        if (stats) {
+            ((real *)stats)[2 * r] = mean;
+            ((real *)stats)[2 * r + 1] = scale;
+        }
+    }
+}
+
+/* A block of rows, which has sums of its own: dgain, then dshift, each of norm_columns. */
+static void norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, void *sums,
+                          ptrdiff_t from, ptrdiff_t to)
+{
+    const ptrdiff_t n = norm->width, whole = norm_columns(norm);
+    const real *gain = norm->gain;
+    real *dgain = sums, *dshift = dgain + whole;
+    memset(sums, 0, sizeof(real) * 2 * (size_t)whole);
+    for (ptrdiff_t r = from; r < to; r++) {
+        const real *x = (const real *)norm->x + r * norm->x_row;
+        const real *dy = (const real *)grads->dy + r * grads->dy_row;
+        const real *stats = (const real *)grads->stats + 2 * r;
+        real *dx = (real *)grads->dx + r * n;
+        V m = vset(stats[0]), s = vset(stats[1]), mean_d = {0}, mean_dz = {0};
+        for (ptrdiff_t j = 0; j < n; j += L) {
+            V z = (get(x + j, n - j) - m) * s, g = get(dy + j, n - j), d = g * get(gain + j, n - j);
+            mean_d += d;
+            mean_dz = vfma(d, z, mean_dz);
+            vstorea(dgain + j, vfma(g, z, vloada(dgain + j)));
+            vstorea(dshift + j, vloada(dshift + j) + g);
+        }
+        mean_d = vset(vtotal(mean_d)[0] / (real)n);
+        mean_dz = vset(vtotal(mean_dz)[0] / (real)n);
+        for (ptrdiff_t j = 0; j < n; j += L) {
+            V z = (get(x + j, n - j) - m) * s, d = get(dy + j, n - j) * get(gain + j, n - j) - mean_d;
+            put(dx + j, vfma(-z, mean_dz, d) * s, n - j);
+        }
+    }
+}
+
+/* Adds up the blocks' sums of the columns [from, to), of which the first begins a vector. */
+static void norm_finish(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, ptrdiff_t blocks,
+                        ptrdiff_t from, ptrdiff_t to)
+{
+    const ptrdiff_t whole = norm_columns(norm);
+    for (ptrdiff_t j = from; j < to; j += L) {
+        V dgain = {0}, dshift = {0};
+        const real *sums = (const real *)grads->work + j;
+        for (ptrdiff_t b = 0; b < blocks; b++, sums += 2 * whole) {
+            dgain += vloada(sums);
+            dshift += vloada(sums + whole);
+        }
+        put((real *)grads->dgain + j, dgain, to - j);
+        put((real *)grads->dshift + j, dshift, to - j);
+    }
+}

@@ -1,0 +1,192 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._layer import Container, Gradients, Layer
+from .._random import as_generator
+from ..cells import _Cell
+
+OPTIONS = ("lengths", "reset", "rng")
+
+
+class Sequential(Container):
+    """Layers one after the other, each on the output of the one before.
+
+    Parameters
+    ----------
+    *layers : Layer
+        One at least, in the order of the data. The layers are not copied. A layer with parameters comes once;
+        cells, which take single steps, are no such layers.
+
+    Raises
+    ------
+    TypeError
+        One of `layers` is no layer, or a cell.
+    ValueError
+        There are no layers, or two of them share parameters.
+
+    Notes
+    -----
+    Of a layer that returns more than its output, as recurrent layers return ``y, state``, only the output
+    goes on. So recurrent layers start from zeros in every call, and their final states are dropped, as in
+    Keras; to carry a state from call to call, call the layers themselves. The output is that of all steps.
+
+    Parameters: those of the layers, with the number of the layer before the name, as in PyTorch:
+    ``"0.weight_ih_l0"``. `params` writes through to the layers, so an optimizer steps either on them or on
+    the whole, ``Adam(model)``.
+
+    ``model[i]`` is a layer, ``model[i:j]`` a Sequential of the same layers; ``len(model)`` and iteration are
+    those of the layers.
+
+    Examples
+    --------
+    >>> from pyrnn import LSTM, Adam, Dropout, Embedding, Linear, cross_entropy
+    >>> model = Sequential(Embedding(50, 8), LSTM(8, 16), Dropout(0.2), Linear(16, 50))
+    >>> tokens = np.zeros((7, 2), int)
+    >>> model(tokens, lengths=[7, 3]).shape
+    (7, 2, 50)
+    >>> adam = Adam(model)
+    >>> logits, pull = model.vjp(tokens)
+    >>> loss, dloss = cross_entropy.vjp(logits, tokens)
+    >>> dtokens, grads = pull(dloss())
+    >>> adam.step(grads)
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer) or isinstance(layer, _Cell):
+                raise TypeError(f"layers[{i}] must be a layer for whole sequences, got {layer!r}")
+        if not layers:
+            raise ValueError("layers must be one or more, got none")
+        leaves = [leaf for layer in layers for _, leaf in layer.params._leaves() if leaf]
+        if len({id(leaf) for leaf in leaves}) < len(leaves):
+            raise ValueError("layers must be distinct, but two of them share parameters")
+        self._chain = layers
+        self._options = tuple(_options(layer) for layer in layers)
+        super().__init__([(f"{i}.{{}}", layer) for i, layer in enumerate(layers)])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the output: of the last layer that has one. AttributeError if none has."""
+        for layer in reversed(self._chain):
+            if hasattr(layer, "dtype"):
+                return layer.dtype
+        raise AttributeError(f"a layer {self!r} has no dtype of its own: it keeps that of its input")
+
+    def __call__(
+        self, x: ArrayLike, *, lengths: ArrayLike | None = None, reset: ArrayLike | None = None
+    ) -> Any:
+        """Compute the output of the last layer.
+
+        Parameters
+        ----------
+        x : array_like
+            What the first layer takes.
+        lengths, reset : array_like, optional
+            Passed on to every layer that takes them; see `LSTM`.
+
+        Returns
+        -------
+        ndarray
+            What the last layer returns, without its state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A layer refuses its input, or `lengths` or `reset` are given and no layer takes them.
+        """
+        given = self._given(lengths=lengths, reset=reset)
+        for layer, options in zip(self._chain, self._options, strict=True):
+            x = _output(layer(x, **{name: given[name] for name in options if name in given}))
+        return x
+
+    def vjp(
+        self,
+        x: ArrayLike,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        rng: int | np.random.Generator | None = None,
+    ) -> tuple[Any, Callable[..., tuple[NDArray[Any] | None, Gradients]]]:
+        """Compute the output and return the way back.
+
+        Parameters
+        ----------
+        x, lengths, reset
+            As in a call. Not copied where they fit as they are: leave them unchanged until `pull`.
+        rng : None, int or numpy.random.Generator
+            Source of the dropout masks of all layers, one after the other; None: each has its own.
+
+        Returns
+        -------
+        y : ndarray
+            What the `vjp` of the last layer returns, without its state.
+        pull : callable
+            ``pull(dy) -> dx, grads``: dx is None where the first layer's input has no gradient, such as
+            indices.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As a call; from `pull`, as that of the last layer.
+        """
+        given = self._given(lengths=lengths, reset=reset)
+        if rng is not None:
+            given["rng"] = as_generator(rng)
+        pulls = []
+        for layer, options in zip(self._chain, self._options, strict=True):
+            found, pull = layer.vjp(x, **{name: given[name] for name in options if name in given})
+            x = _output(found)
+            pulls.append(pull)
+
+        def pull_all(dy: ArrayLike) -> tuple[NDArray[Any] | None, Gradients]:
+            dx: Any = dy
+            grads: Gradients = {}
+            for i in reversed(range(len(pulls))):
+                dx, *_, own = pulls[i](dx)
+                grads.update({f"{i}.{name}": array for name, array in own.items()})
+            return dx, {name: grads[name] for name in self.params}
+
+        return x, pull_all
+
+    def _given(self, **options: ArrayLike | None) -> dict[str, Any]:
+        """The options that are not None, each of which some layer must take."""
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in given:
+            if name not in _options(self):
+                raise ValueError(f"{name} must be None: no layer of {self!r} takes it")
+        return given
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Layer:
+        return Sequential(*self._chain[index]) if isinstance(index, slice) else self._chain[index]
+
+    def __len__(self) -> int:
+        return len(self._chain)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._chain)
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self._chain))})"
+
+
+def _options(layer: Layer) -> frozenset[str]:
+    """Those of OPTIONS that a layer, or a layer within it, takes; only its vjp has rng."""
+    if isinstance(layer, Sequential):
+        return frozenset().union(*layer._options)
+    return frozenset(OPTIONS) & frozenset(inspect.signature(layer.vjp).parameters)
+
+
+def _output(found: Any) -> Any:
+    return found[0] if isinstance(found, tuple) else found
