@@ -109,42 +109,52 @@ def fraction(value: object, name: str) -> float:
     ValueError
         It is out of range or NaN.
     """
+    if not 0 <= (found := number(value, name)) <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+    return found
+
+
+def number(value: object, name: str) -> float:
+    """Read a number.
+
+    Raises
+    ------
+    TypeError
+        `value` is not a real number.
+    """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
     return float(value)
 
 
-def real(value: object, name: str) -> float:
-    """Read a finite number.
+def at_least_zero(value: object, name: str) -> float:
+    """Read a finite number of at least 0.
 
     Raises
     ------
     TypeError
         `value` is not a real number.
     ValueError
-        It is infinite or NaN.
+        It is negative, infinite or NaN.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
-    return float(value)
-
-
-def at_least_zero(value: object, name: str) -> float:
-    """Read a finite number of at least 0; errors as those of `real`."""
-    if (number := real(value, name)) < 0:
+    if not 0 <= (found := number(value, name)) < math.inf:
         raise ValueError(f"{name} must be finite and at least 0, got {value}")
-    return number
+    return found
 
 
 def positive(value: object, name: str) -> float:
-    """Read a finite number above 0; errors as those of `real`."""
-    if (number := real(value, name)) <= 0:
+    """Read a finite number above 0.
+
+    Raises
+    ------
+    TypeError
+        `value` is not a real number.
+    ValueError
+        It is not above 0, infinite or NaN.
+    """
+    if not 0 < (found := number(value, name)) < math.inf:
         raise ValueError(f"{name} must be finite and above 0, got {value}")
-    return number
+    return found
 
 
 def seed(value: object, name: str) -> int:

@@ -28,7 +28,8 @@ Given = tuple[Array | None, ...]  # states of which some may be left out, for ze
 @dataclass(frozen=True)
 class Cell:
     """A cell of the registry: `gates` G, `states` S, what training keeps besides states, blocks of `w_hh` (0 where a
-    unit sees no other), and weights that each unit has for itself (U; of an LSTM if it has peepholes)."""
+    unit sees no other), and weights that each unit has for itself (U; of an LSTM if it has peepholes).
+    """
 
     name: str
     number: int
@@ -318,7 +319,9 @@ def vjp(
     2016, arXiv:1512.05287.
     """
     entry, masked = _entry(cell), mask is not None
-    options = read_options(entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout, masked)
+    options = read_options(
+        entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout, masked
+    )
     weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
     units, (T, B) = weights.w_hh.shape[1], seq.x.shape[:2]
     read = None if mask is None else _check.contiguous(mask, seq.x.dtype, "mask", (B, units))
@@ -364,7 +367,9 @@ def read_options(
         raise ValueError(f"cell_clip must be None for {cell.name}, which has no cell state, got {clip!r}")
     if isinstance(zoneout, (tuple, list)):
         if len(zoneout) != cell.states:
-            raise ValueError(f"zoneout must be one number or {cell.states} for {cell.name}, got {len(zoneout)}")
+            raise ValueError(
+                f"zoneout must be one number or {cell.states} for {cell.name}, got {len(zoneout)}"
+            )
         both = tuple(_check.fraction(p, f"zoneout[{i}]") for i, p in enumerate(zoneout))
     else:
         both = (_check.fraction(zoneout, "zoneout"),) * cell.states

@@ -33,10 +33,12 @@ def problem(cell, rng, T=T, B=B):
         "x": rng.standard_normal((T, B, N_IN)),
         "state": rng.standard_normal((S, B, H)),
         "w_ih": weights(rng, G * H, N_IN),
-        "w_hh": weights(rng, G * H, H),
+        "w_hh": weights(rng, cell.recurrent * H, H),
         "b_ih": rng.standard_normal(G * H),
-        "b_hh": rng.standard_normal(G * H),
+        "b_hh": rng.standard_normal(cell.recurrent * H),
     }
+    if cell.units and not cell.recurrent:
+        arguments["w_units"] = rng.uniform(-1, 1, (cell.units, H))
     return arguments, rng.standard_normal((T, B, H)), rng.standard_normal((S, B, H))
 
 
@@ -53,9 +55,12 @@ def stacked(cell, rng, layers=2, directions=2):
         for suffix in ("", "_reverse")[:directions]:
             n_in = directions * H if layer else N_IN
             params[f"weight_ih_l{layer}{suffix}"] = weights(rng, G * H, n_in)
-            params[f"weight_hh_l{layer}{suffix}"] = weights(rng, G * H, H)
             params[f"bias_ih_l{layer}{suffix}"] = rng.standard_normal(G * H)
-            params[f"bias_hh_l{layer}{suffix}"] = rng.standard_normal(G * H)
+            if cell.recurrent:
+                params[f"weight_hh_l{layer}{suffix}"] = weights(rng, G * H, H)
+                params[f"bias_hh_l{layer}{suffix}"] = rng.standard_normal(G * H)
+            elif cell.units:
+                params[f"weight_hh_l{layer}{suffix}"] = rng.uniform(-1, 1, (cell.units, H))
     x, state = rng.standard_normal((T, B, N_IN)), rng.standard_normal((S, layers * directions, B, H))
     dy, dstate = rng.standard_normal((T, B, directions * H)), rng.standard_normal(state.shape)
     dropout = [(rng.random((T, B, directions * H)) > 0.3) / 0.7 for _ in range(layers - 1)]

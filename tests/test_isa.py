@@ -78,7 +78,9 @@ def test_show_config_tells_what_there_is(capsys):
 def test_a_pack_stays_right_when_another_set_is_selected(cell, dtype, isa):
     given = problem(cell, dtype, 4, 3, 5, 33)
     entry, weights = functional.REGISTRY[cell], [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
-    packs = [functional.pack(entry, use, functional.Weights(*weights)) for use in (_core.FORWARD, _core.BACKWARD)]
+    packs = [
+        functional.pack(entry, use, functional.Weights(*weights)) for use in (_core.FORWARD, _core.BACKWARD)
+    ]
     expected = run(given)
     seq = functional.Sequence(given["x"], tuple(given["state"]), None, None, False)
     for other in available():

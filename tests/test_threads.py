@@ -185,7 +185,9 @@ def calls_of_the_binding(cell):
     T, B, I, H = 50, 20, 64, 64
     given = problem(cell, dtype, T, B, I, H)
     weights = [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
-    forward, back = (functional.pack(entry, use, functional.Weights(*weights)) for use in (_core.FORWARD, _core.BACKWARD))
+    forward, back = (
+        functional.pack(entry, use, functional.Weights(*weights)) for use in (_core.FORWARD, _core.BACKWARD)
+    )
     y, state = np.empty((T, B, H), dtype), tuple(np.empty((B, H), dtype) for _ in range(entry.states))
     saved = np.empty(_core.saved_size(entry.number, dtype, I, H, T, B, None), dtype)
     grads = [np.empty_like(array) for array in weights]

@@ -9,7 +9,7 @@ PyTorch in the tests.
 from . import gru, gru_before, indrnn, layers, lstm, lstm_coupled, mingru, minlstm, rnn_relu, rnn_tanh
 from .common import Cell
 from .sequence import Tape, backward, forward
-from .stack import StackTape, stack_backward, stack_forward
+from .stack import StackTape, names_of, stack_backward, stack_forward
 
 __all__ = [
     "Cell",
@@ -19,6 +19,7 @@ __all__ = [
     "cells",
     "forward",
     "layers",
+    "names_of",
     "stack_backward",
     "stack_forward",
 ]

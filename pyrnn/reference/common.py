@@ -26,6 +26,8 @@ class Cell(Protocol):
 
     gates: int
     states: int
+    recurrent: int  # blocks of w_hh
+    units: int  # weights that each unit has for itself; of an LSTM if it has peepholes
     activation: str  # by default
     recurrent_activation: str
 
@@ -39,7 +41,8 @@ class Cell(Protocol):
         self, saved: State, s0: State, s1: State, ds: State, pull: Pull, o: Any
     ) -> tuple[Array, State, list[Array]]:
         """Gradient of the next state s1 in; those of the input part (B, G * H), of the state s0 and of the weights that
-        each unit has for itself (U of (B, H), to be summed over the rows) out."""
+        each unit has for itself (U of (B, H), to be summed over the rows) out.
+        """
 
 
 def sigmoid(x: Array) -> Array:

@@ -8,7 +8,7 @@ Li et al., "Independently recurrent neural network", arXiv:1803.04831 (2018).
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states = 1, 1
+gates, states, recurrent, units = 1, 1, 0, 1
 activation, recurrent_activation = "relu", "sigmoid"
 
 

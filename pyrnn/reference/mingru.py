@@ -10,7 +10,7 @@ import numpy as np
 from .common import Array, Pull, Recurrent, State, sigmoid
 from .options import Options
 
-gates, states = 2, 1
+gates, states, recurrent, units = 2, 1, 0, 0
 activation, recurrent_activation = "identity", "sigmoid"
 
 

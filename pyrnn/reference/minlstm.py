@@ -13,13 +13,14 @@ from .common import Array, Pull, Recurrent, State, sigmoid
 from .mingru import positive, positive_slope
 from .options import Options
 
-gates, states = 3, 1
+gates, states, recurrent, units = 3, 1, 0, 0
 activation, recurrent_activation = "identity", "sigmoid"
 
 
 def point(ax: Array, s: State, R: Recurrent, o: Options) -> tuple[State, State]:
     af, ai, an = ax
-    difference = np.logaddexp(0, -ai) - np.logaddexp(0, -af)  # log f - log i
+    with np.errstate(invalid="ignore"):  # which a NaN is for it
+        difference = np.logaddexp(0, -ai) - np.logaddexp(0, -af)  # log f - log i
     f, i, n = sigmoid(difference), sigmoid(-difference), positive(an)
     return (f * s[0] + i * n,), (sigmoid(-af), sigmoid(-ai), f, i, n)
 

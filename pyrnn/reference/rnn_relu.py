@@ -9,7 +9,7 @@ arXiv:1504.00941 (2015).
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states = 1, 1
+gates, states, recurrent, units = 1, 1, 1, 0
 activation, recurrent_activation = "relu", "sigmoid"
 
 

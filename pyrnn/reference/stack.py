@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from .common import Array, Cell
 from .sequence import Tape, backward, forward
 
-_NAMES = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+
+def names_of(cell: Cell) -> dict[str, str]:
+    """What the arguments of `forward` are called in a stack."""
+    names = {"w_ih": "weight_ih", "b_ih": "bias_ih"}
+    if cell.recurrent:
+        names |= {"w_hh": "weight_hh", "b_hh": "bias_hh"}
+    if cell.units:  # an LSTM's peepholes; or all that is recurrent
+        names["w_units"] = "weight_ch" if cell.recurrent else "weight_hh"
+    return names
 
 
 class StackTape(NamedTuple):
@@ -40,8 +48,8 @@ def stack_forward(
     state : ndarray, shape (S, L * D, B, H), or None
         Initial states, index ``layer * D + direction``. None means zeros.
     params : mapping of str to ndarray
-        PyTorch's names and layouts: ``weight_ih_l0`` (G * H, I), ``weight_hh_l0`` (G * H, H), ``bias_ih_l0``
-        and ``bias_hh_l0`` (G * H,), then ``_l1``, ..., whose ``weight_ih`` is (G * H, D * H). L is the number
+        PyTorch's names and layouts: ``weight_ih_l0`` (G * H, I), ``weight_hh_l0`` (G * H, H; (1, H) for indrnn, none where
+        gates see the input alone), ``bias_ih_l0`` and ``bias_hh_l0`` (G * H,), peepholes ``weight_ch_l0``, then ``_l1``, ..., whose ``weight_ih`` is (G * H, D * H). L is the number
         of layers named; D is 2 if there are names with the suffix ``_reverse``, else 1. A bias that is not
         there is zero. Other keys are ignored.
     lengths, reset : ndarray or None
@@ -67,7 +75,12 @@ def stack_forward(
             x = x * dropout[len(layers) - 1]
         outputs, tapes = [], []
         for suffix in suffixes:
-            arrays = {key: params.get(f"{name}_l{len(layers)}{suffix}") for key, name in _NAMES.items()}
+            arrays = {
+                key: params.get(f"{name}_l{len(layers)}{suffix}") for key, name in names_of(cell).items()
+            }
+            if not cell.recurrent:
+                units = len(params[f"weight_ih_l{len(layers)}{suffix}"]) // cell.gates
+                arrays["w_hh"] = np.zeros((0, units), x.dtype)
             s = None if state is None else state[:, len(finals)]
             y, final, tape = forward(
                 cell,
@@ -122,7 +135,7 @@ def stack_backward(
         for direction, half in enumerate(np.split(dy, D, axis=2)):
             ds = None if dstate is None else dstate[:, layer * D + direction]
             results.append(backward(cell, tapes[direction], half, ds))
-            for key, name in _NAMES.items():
+            for key, name in names_of(cell).items():
                 full = f"{name}_l{layer}" + ("_reverse" if direction else "")
                 if full in tape.names:
                     grads[full] = results[-1]["d" + key]
