@@ -75,6 +75,10 @@ static ptrdiff_t block_pairs(const pyrnn_job *job, const pyrnn_block *b)
     return pairs;
 }
 
+/* gradients.h: dx of some of the block's pairs. */
+static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs,
+                            share mine);
+
 /* Points a row at what step s saved; pair is the index of (s, row) within the block. */
 INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
                              const backward_space *space, const real *zero, backward_row *row, ptrdiff_t s,
@@ -288,6 +292,20 @@ static void backward_states_out(const cell *c, const pyrnn_job *job, const backw
                        sizeof(real) * (size_t)H);
 }
 
+/* In a chain, the block's dx and who waits for it: every few steps the rows that have been added since the last time.
+ * They are independent products, with the same bits in any company. `pair` is the first that is there. */
+INLINE void backward_tell(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
+                          const backward_space *space, ptrdiff_t pairs, ptrdiff_t pair, ptrdiff_t s,
+                          ptrdiff_t *told)
+{
+    if (s > b->s0 && (job->T - s) % LEAD != 0)
+        return;
+    input_gradients(c, job, space, pairs, (share){pair, *told});
+    *told = pair;
+    if (b->p1 == job->B)
+        progress_tell(job->tells, job->T - s);
+}
+
 /* The time loop of a block: for all rows, by units, or for those of part `number`, alone. */
 INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, const pyrnn_block *b,
                      pyrnn_walk *me, int number)
@@ -310,7 +328,10 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
             if (part == 0)
                 backward_states_in(c, job, rows, n);
     ptrdiff_t pairs = block_pairs(job, b), panel_step = pairs * c->slots * L, pair = pairs, active = 0;
+    ptrdiff_t told = pairs; /* the first pair whose dx is there */
     for (ptrdiff_t s = b->s1; s-- > b->s0;) {
+        if (job->behind)
+            progress_await(job->behind, job->T - s);
         pair -= block_active(job, b, s);
         while (active < n && rows[active].length > s)
             active++;
@@ -323,6 +344,8 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                 backward_phase(c, back, phase, job, packed, &lay, &space,
                                panels_of_part(job, grain, me, part), rows, active, panel_step, s & 1);
             }
+        if (job->tells)
+            backward_tell(c, job, b, &space, pairs, pair, s, &told);
     }
     if (b->s1 > b->s0)
         EACH_PART (part, me) {

@@ -11,31 +11,26 @@ enum { MAGIC = 0x6e72 }; /* begins every pack */
 
 int pyrnn_threads_possible(void) { return pyrnn_crew_possible(); }
 
-typedef void walk_function(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job);
-
-typedef struct {
-    walk_function *work;
-    const pyrnn_kernels *kernels;
-    const pyrnn_job *job;
-} call;
-
 static void walk(void *context, int number)
 {
-    const call *c = context;
-    int parts = c->job->threads;
-    pyrnn_walk me = parts > 1 ? walk_with(c->job->seats, parts, number) : walk_alone();
+    const pyrnn_call *c = context;
+    int parts = c->job.threads;
+    pyrnn_walk me = parts > 1 ? walk_with(c->job.seats, parts, number) : walk_alone();
     fp_state before = denormals_off();
-    c->work(&me, c->kernels, c->job);
+    c->work(&me, c->kernels, &c->job);
     fp_restore(before);
     if (me.put_aside)
         pyrnn_crew_busy();
 }
 
-/* Does `work` in as many threads as the job has, if they come. */
-static void run(walk_function *work, const pyrnn_kernels *kernels, const pyrnn_job *job)
+/* In as many threads as the job has, if they come. */
+static void run(pyrnn_call *call) { pyrnn_crew_run(walk, call, call->job.threads); }
+
+void pyrnn_call_run_here(const pyrnn_call *call)
 {
-    call c = {work, kernels, job};
-    pyrnn_crew_run(walk, &c, job->threads);
+    walk((void *)call, 0); /* which only reads it */
+    if (call->job.tells) /* rows may all be shorter than T, or empty */
+        progress_tell(call->job.tells, call->job.T);
 }
 
 /* ---- Judging ---- */
@@ -232,17 +227,20 @@ pyrnn_status pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, 
 
 /* ---- Calls ---- */
 
-static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use, void *work, pyrnn_job *job,
-                          header *head)
+static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use, void *work,
+                          pyrnn_call *call)
 {
-    pyrnn_status status = read_header(packed, use, head);
+    header head;
+    pyrnn_job *job = &call->job;
+    pyrnn_status status = read_header(packed, use, &head);
     if (!status)
-        status = judge_sequence(seq, &head->layer);
+        status = judge_sequence(seq, &head.layer);
     if (status)
         return status;
     if (!work || !aligned(work))
         return PYRNN_BAD_POINTER;
-    pyrnn_plan(seq, head->isa, &head->layer, use == PYRNN_BACKWARD, work, job);
+    pyrnn_plan(seq, head.isa, &head.layer, use == PYRNN_BACKWARD, work, job);
+    call->kernels = pyrnn_kernels_of(head.isa, head.layer.dtype);
     job->packed = (const char *)packed + ALIGNMENT;
     if (!seq->x && job->pairs > 0)
         return PYRNN_BAD_POINTER;
@@ -260,30 +258,38 @@ static void forward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_jo
         }
 }
 
-pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
+pyrnn_status pyrnn_prepare_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out, pyrnn_call *call)
 {
-    header head;
-    pyrnn_job job;
+    pyrnn_job *job = &call->job;
     if (!seq || !out)
         return PYRNN_BAD_POINTER;
-    pyrnn_status status = start(seq, out->packed, PYRNN_FORWARD, out->work, &job, &head);
+    pyrnn_status status = start(seq, out->packed, PYRNN_FORWARD, out->work, call);
     if (status)
         return status;
     if (!out->y && seq->T > 0 && seq->B > 0)
         return PYRNN_BAD_POINTER;
-    for (int q = 0; q < infos[head.layer.cell].states && seq->B > 0; q++)
+    for (int q = 0; q < infos[job->layer.cell].states && seq->B > 0; q++)
         if (!out->state[q])
             return PYRNN_BAD_POINTER;
-    job.y = out->y, job.y_step = out->y_step, job.y_row = out->y_row;
-    job.saved = out->saved;
-    memcpy(job.state, out->state, sizeof(job.state));
-    if (job.saved && head.layer.masked) {
+    job->y = out->y, job->y_step = out->y_step, job->y_row = out->y_row;
+    job->saved = out->saved;
+    memcpy(job->state, out->state, sizeof(job->state));
+    if (job->saved && job->layer.masked) {
         if (!seq->mask)
             return PYRNN_BAD_POINTER;
-        job.mask = seq->mask;
+        job->mask = seq->mask;
     }
-    run(forward, pyrnn_kernels_of(head.isa, head.layer.dtype), &job);
+    call->work = forward;
     return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
+{
+    pyrnn_call call;
+    pyrnn_status status = pyrnn_prepare_forward(seq, out, &call);
+    if (!status)
+        run(&call);
+    return status;
 }
 
 /* The first step of the block that ends before step s1: as many steps as job->block pairs allow, and one at
@@ -333,25 +339,34 @@ static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_j
         kernels->finish(job, part);
 }
 
-pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
+pyrnn_status pyrnn_prepare_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads, pyrnn_call *call)
 {
-    header head;
-    pyrnn_job job;
+    pyrnn_job *job = &call->job;
     if (!seq || !grads)
         return PYRNN_BAD_POINTER;
-    pyrnn_status status = start(seq, grads->packed, PYRNN_BACKWARD, grads->work, &job, &head);
+    pyrnn_status status = start(seq, grads->packed, PYRNN_BACKWARD, grads->work, call);
     if (status)
         return status;
-    if (!grads->dw_ih || (!grads->dw_hh && infos[head.layer.cell].recurrent > 0) ||
-        (head.layer.masked && !seq->mask) || ((!grads->dy || !grads->saved) && job.pairs > 0))
+    if (!grads->dw_ih || (!grads->dw_hh && infos[job->layer.cell].recurrent > 0) ||
+        (job->layer.masked && !seq->mask) || ((!grads->dy || !grads->saved) && job->pairs > 0))
         return PYRNN_BAD_POINTER;
-    job.saved = (void *)grads->saved; /* only read: forward and backward share the job's fields */
-    job.dy = grads->dy, job.dy_step = grads->dy_step, job.dy_row = grads->dy_row;
-    memcpy(job.dstate, grads->dstate, sizeof(job.dstate));
-    memcpy(job.dstate0, grads->dstate0, sizeof(job.dstate0));
-    job.dx = grads->dx, job.dx_step = grads->dx_step, job.dx_row = grads->dx_row;
-    job.dw_ih = grads->dw_ih, job.dw_hh = grads->dw_hh, job.db_ih = grads->db_ih, job.db_hh = grads->db_hh;
-    job.dunits = grads->dunits, job.mask = head.layer.masked ? seq->mask : NULL;
-    run(backward, pyrnn_kernels_of(head.isa, head.layer.dtype), &job);
+    job->saved = (void *)grads->saved; /* only read: forward and backward share the job's fields */
+    job->dy = grads->dy, job->dy_step = grads->dy_step, job->dy_row = grads->dy_row;
+    memcpy(job->dstate, grads->dstate, sizeof(job->dstate));
+    memcpy(job->dstate0, grads->dstate0, sizeof(job->dstate0));
+    job->dx = grads->dx, job->dx_step = grads->dx_step, job->dx_row = grads->dx_row;
+    job->dw_ih = grads->dw_ih, job->dw_hh = grads->dw_hh, job->db_ih = grads->db_ih,
+    job->db_hh = grads->db_hh;
+    job->dunits = grads->dunits, job->mask = job->layer.masked ? seq->mask : NULL;
+    call->work = backward;
     return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
+{
+    pyrnn_call call;
+    pyrnn_status status = pyrnn_prepare_backward(seq, grads, &call);
+    if (!status)
+        run(&call);
+    return status;
 }

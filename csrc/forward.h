@@ -310,6 +310,12 @@ INLINE int forward_grain(const cell *c)
     return grain;
 }
 
+/* Steps whose x is there, at least one after step s: waits for a few, which make a tile of the product. */
+INLINE ptrdiff_t forward_known(const pyrnn_job *job, ptrdiff_t s)
+{
+    return job->behind ? (ptrdiff_t)progress_await(job->behind, min_of(s + LEAD, job->T)) : job->T;
+}
+
 /* The rows of one strip from their first step to their last. */
 INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me,
                           const forward_space *space, ptrdiff_t n)
@@ -323,9 +329,13 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
         EACH_PART (part, me)
             if (part == 0)
                 forward_mask_initial(c, job, packed + lay.zero, rows, n);
-    for (ptrdiff_t s = 0; (n = still_active(rows, n, s)) > 0;) {
-        ptrdiff_t pairs = 0, end = s;
-        for (ptrdiff_t m = n; m > 0 && pairs + m <= job->block; m = still_active(rows, m, ++end))
+    /* Who reads y must not wait long for the first of it, and finds the strips before this one done. */
+    ptrdiff_t most = job->tells ? LEAD : job->T;
+    pyrnn_progress *tells = rows[n - 1].p == job->B - 1 ? job->tells : NULL;
+    for (ptrdiff_t s = 0; (n = still_active(rows, n, s)) > 0; most = min_of(2 * most, job->T)) {
+        ptrdiff_t pairs = 0, end = s, until = min_of(forward_known(job, s), s + most);
+        for (ptrdiff_t m = n; m > 0 && end < until && pairs + m <= job->block;
+             m = still_active(rows, m, ++end))
             for (ptrdiff_t r = 0; r < m; r++)
                 space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
                                     rows[r].row * job->x_row;
@@ -341,6 +351,8 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                     forward_phase(c, point, phase, job, packed, &lay, panels_of_part(job, grain, me, part),
                                   rows, n, ax, pairs * c->gates * L, (s & 1) ^ job->back);
             ax += n * c->gates * L;
+            if (tells)
+                progress_tell(tells, s + 1);
         }
     }
     EACH_PART (part, me)

@@ -1,16 +1,15 @@
 /* What follows a block's time loop: the products of its gate gradients with weights (dx), inputs (dW) and
  * states (dR), and their sums (biases). Tiles are shared out over threads; each is computed by one. */
 
-/* dx = dG @ W for this thread's pairs. */
-static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs,
-                            int thread)
+/* dx = dG @ W for some of the block's pairs. */
+NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
+                                     ptrdiff_t pairs, share mine)
 {
     const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
     const real *w = (const real *)job->packed + lay.w;
     const ptrdiff_t I = job->I;
     const span k = {panels_of(job->H), c->gates * L, pairs * c->slots * L};
     const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel of inputs */
-    const share mine = share_of(pairs, thread, job->threads);
     const row_split split = split_rows(mine.to - mine.from, tile_rows(panels_at_once(1)));
     const int far = far_away(job, panels_of(I) * column);
     ptrdiff_t m;
@@ -100,8 +99,8 @@ static void products(const pyrnn_job *job, const pyrnn_block *b, int thread)
     backward_space space;
     backward_space_of(c, job, job->work, &space);
     ptrdiff_t pairs = block_pairs(job, b);
-    if (job->dx)
-        input_gradients(c, job, &space, pairs, thread);
+    if (job->dx && !job->tells) /* who tells has done it step by step */
+        input_gradients(c, job, &space, pairs, share_of(pairs, thread, job->threads));
     weight_gradients(c, job, &space, b, pairs, 0, c->gates, space.x_tiles, job->I, space.dw, thread);
     for (int i = 0; i < c->phases; i++)
         weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h_tiles[i],

@@ -3,6 +3,7 @@
 #ifndef PYRNN_KERNELS_H
 #define PYRNN_KERNELS_H
 
+#include "chain.h"
 #include "crew.h"
 #include "pyrnn.h"
 
@@ -51,6 +52,9 @@ typedef struct {
     char *work; /* what threads share, then a part for each */
     size_t work_shared, work_thread;
     pyrnn_seat *seats; /* one a thread */
+
+    /* In a chain, else NULL: of the layer that writes x, or dy on the way back, and of this one for who reads y or dx */
+    pyrnn_progress *behind, *tells;
 } pyrnn_job;
 
 static inline ptrdiff_t job_row(const pyrnn_job *job, ptrdiff_t p) { return job->order ? job->order[p] : p; }
@@ -134,6 +138,20 @@ static inline const pyrnn_cell_kernels *kernels_of_job(const pyrnn_kernels *kern
 {
     return job->general ? &kernels->any : &kernels->cells[job->layer.cell];
 }
+
+/* dispatch.c: a judged call, ready to run. */
+typedef void pyrnn_walk_function(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job);
+
+typedef struct {
+    pyrnn_walk_function *work;
+    const pyrnn_kernels *kernels;
+    pyrnn_job job;
+} pyrnn_call;
+
+pyrnn_status pyrnn_prepare_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out, pyrnn_call *call);
+pyrnn_status pyrnn_prepare_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads,
+                                    pyrnn_call *call);
+void pyrnn_call_run_here(const pyrnn_call *call); /* one whose job has one thread: this one */
 
 /* dispatch.c: what a pack was written for, once it has been judged. */
 pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);

@@ -257,6 +257,21 @@ PYRNN_API pyrnn_status pyrnn_forward_many(int n, int at_once, const pyrnn_sequen
 PYRNN_API pyrnn_status pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs,
                                            const pyrnn_gradients *grads);
 
+/* ---- Layers of a stack ----
+ * n layers, not reversed, of which each reads what the one before writes: forward, x of call i+1 is y of call i, with its
+ * strides; backward, where call 0 is the top layer, dy of call i+1 is dx of call i. They have T, B and the array of
+ * lengths in common, and a sequence's `threads` is 1. The results are those of one call after the other, but up to
+ * `at_once` layers run side by side, each a few steps behind the one that it reads from. Should a call be refused, nothing
+ * has been done (of more than eight layers: nothing of its eight and those after them).
+ *
+ * pyrnn_chain_pays: 1 where that is faster than one call after the other, each in `seq->threads`. seq is the sequence of
+ * every layer; its x and states are not read. */
+PYRNN_API int pyrnn_chain_pays(int n, const void *const *packed, int use, const pyrnn_sequence *seq);
+PYRNN_API pyrnn_status pyrnn_forward_chain(int n, int at_once, const pyrnn_sequence *seqs,
+                                           const pyrnn_outputs *outs);
+PYRNN_API pyrnn_status pyrnn_backward_chain(int n, int at_once, const pyrnn_sequence *seqs,
+                                            const pyrnn_gradients *grads);
+
 /*
  * ---- Layer normalization ----
  * Every row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450):

@@ -78,6 +78,9 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
     int pyrnn_forward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs)
     int pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
+    int pyrnn_chain_pays(int n, const void *const *packed, int use, const pyrnn_sequence *seq)
+    int pyrnn_forward_chain(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs)
+    int pyrnn_backward_chain(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
     ctypedef struct pyrnn_norm:
         int dtype, threads
         ptrdiff_t rows, width
@@ -227,14 +230,42 @@ cdef pyrnn_sequence sequence_of(x, state0, lengths, reset, bint reverse, mask, u
 
 
 cdef enum:
-    MANY = 2  # calls at once: the directions of a layer
+    MANY = 8  # calls at once
 
 
-def forward(list calls, int threads):
+def chained(list packs, int use, x, lengths, int threads):
+    """The layers of a stack in groups, ranges: those of a group should run as a chain, one group after the other.
+
+    x (T, B, I) is that of any layer. A last layer that would run alone beside idle threads is a group of its own, which has
+    all threads.
+    """
+    cdef const void *packed[MANY]
+    cdef pyrnn_sequence seq
+    cdef int n = len(packs), start = 0, end, i
+    groups = []
+    if threads > 1:
+        seq = sequence_of(x, None, lengths, None, False, None, 0, threads)
+    while start < n:
+        end = min(start + MANY, n)
+        if end - start > threads and (end - start) % threads == 1:
+            end -= 1
+        for i in range(start, end):
+            packed[i - start] = data(packs[i])
+        if threads == 1 or not pyrnn_chain_pays(end - start, packed, use, &seq):
+            end = start + 1
+        groups.append(range(start, end))
+        start = end
+    return groups
+
+
+def forward(list calls, int threads, bint chain=False):
     """One direction of one layer a call, side by side where there are threads for it.
 
-    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved): x (T, B, I) and y
-    (T, B, H) are contiguous in their last axis, mask is (B, H) or None; state0 and state are tuples of (B, H) arrays, one a state; lengths int64; saved None for
+    In a chain x of each call is y of the one before, and each has one thread.
+
+    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved): x (T, B, I) and y (T, B, H) are
+    contiguous in their last axis, mask is (B, H) or None; state0 and state are tuples of (B, H) arrays, one a state; lengths
+    int64; saved None for
     inference.
     """
     cdef pyrnn_sequence seqs[MANY]
@@ -244,7 +275,8 @@ def forward(list calls, int threads):
     held = []
     for i in range(n):
         packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed, threads // n + (threads % n > 0))
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed,
+                              1 if chain else threads // n + (threads % n > 0))
         outs[i].packed = data(packed)
         check(pyrnn_forward_work(outs[i].packed, &seqs[i], &size))
         work = buffer(size)
@@ -253,12 +285,15 @@ def forward(list calls, int threads):
         states_of(state, outs[i].state)
         outs[i].saved, outs[i].work = data(saved), data(work)
     with nogil:
-        status = pyrnn_forward_many(n, threads, seqs, outs)
+        if chain:
+            status = pyrnn_forward_chain(n, threads, seqs, outs)
+        else:
+            status = pyrnn_forward_many(n, threads, seqs, outs)
     check(status)
 
 
-def backward(list calls, int threads):
-    """Gradients of `forward`.
+def backward(list calls, int threads, bint chain=False):
+    """Gradients of `forward`; in a chain dy of each call is dx of the one before.
 
     A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh,
     db_ih, db_hh, dunits), of which the last seven are written; dx, dstate0, db_ih, db_hh and dunits may be None.
@@ -271,7 +306,8 @@ def backward(list calls, int threads):
     for i in range(n):
         (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
          db_hh, dunits) = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed, threads // n + (threads % n > 0))
+        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed,
+                              1 if chain else threads // n + (threads % n > 0))
         grads[i].packed = data(packed)
         check(pyrnn_backward_work(grads[i].packed, &seqs[i], &size))
         work = buffer(size)
@@ -286,7 +322,10 @@ def backward(list calls, int threads):
         grads[i].dw_ih, grads[i].dw_hh, grads[i].db_ih, grads[i].db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
         grads[i].dunits, grads[i].work = data(dunits), data(work)
     with nogil:
-        status = pyrnn_backward_many(n, threads, seqs, grads)
+        if chain:
+            status = pyrnn_backward_chain(n, threads, seqs, grads)
+        else:
+            status = pyrnn_backward_many(n, threads, seqs, grads)
     check(status)
 
 

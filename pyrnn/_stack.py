@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _check, _core, functional
+from ._call import Call, kind_of, of_slot
 from ._layer import Gradients, Layer, as_size
 from ._parameters import as_real
 from ._random import as_generator, dropout_mask
@@ -24,16 +25,6 @@ from .stream import Stream
 Array = NDArray[Any]
 State = Any  # an array, or a tuple (h, c)
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
-
-class Call(NamedTuple):
-    """The checked arguments of one call, time-major and batched."""
-
-    x: Array  # (T, B, I)
-    states: tuple[Array | None, ...] | None  # S arrays (slots, B, H), None for zeros
-    lengths: NDArray[np.int64] | None
-    reset: NDArray[np.bool_] | None
-    batched: bool
 
 
 class Recurrent(Layer):
@@ -64,6 +55,7 @@ class Recurrent(Layer):
         self.bidirectional = _check.flag(bidirectional, "bidirectional")
         self.dropout = _check.fraction(dropout, "dropout")
         self._generator = as_generator(rng)
+        self._singly = [range(i, i + 1) for i in range(self.num_layers)]
         rows, shapes = self._cell.gates * self.hidden_size, {}
         for slot in range(self._slot_count):
             inputs = self.input_size if slot < self.directions else self.directions * self.hidden_size
@@ -125,10 +117,9 @@ class Recurrent(Layer):
         call = self._read(x, state, lengths, reset)
         y, final = self._output(call), []
         x, packed = call.x, self._packs(_core.FORWARD)
-        for layer in range(self.num_layers):
-            into = y if layer == self.num_layers - 1 else self._between(call)
-            final += [ran.state for ran in functional.run(self._layers(call, layer, x, into, packed))]
-            x = into
+        for group in self._groups(call, packed, _core.FORWARD):
+            layers, x = self._layers(call, group, x, y, packed)
+            final += [ran.state for ran in functional.run(layers, len(group) > 1)]
         return self._return(call, y), self._state_out(call, final)
 
     def vjp(
@@ -170,16 +161,15 @@ class Recurrent(Layer):
         """
         call = self._read(x, state, lengths, reset)
         generator = self._generator if rng is None else as_generator(rng)
-        y, final, kept, masks = self._output(call), [], [], []
+        y, final, kept, masks = self._output(call), [], [], {}
         x, packed, back = call.x, self._packs(_core.FORWARD), self._packs(_core.BACKWARD)
-        for layer in range(self.num_layers):
-            into = y if layer == self.num_layers - 1 else self._between(call)
-            ran = functional.run(self._layers(call, layer, x, into, packed, back))
-            final += [done.state for done in ran]
-            kept.append([done.kept for done in ran])
-            if layer < self.num_layers - 1:
-                masks.append(self._drop(into, generator))
-            x = into
+        for group in self._groups(call, packed, _core.FORWARD, self.dropout > 0):
+            layers, x = self._layers(call, group, x, y, packed, back)
+            for ran in functional.run(layers, len(group) > 1):
+                final.append(ran.state)
+                kept.append(ran.kept)
+            if x is not y and (mask := self._drop(x, generator)) is not None:
+                masks[group[-1]] = mask
 
         def pull_all(dy: ArrayLike, dstate: State = None) -> tuple[Array, State, Gradients]:
             return self._pull(call, kept, masks, dy, dstate)
@@ -210,8 +200,8 @@ class Recurrent(Layer):
     def _pull(
         self,
         call: Call,
-        kept: list[list[functional.Kept | None]],
-        masks: list[Array | None],
+        kept: list[functional.Kept | None],
+        masks: dict[int, Array],
         dy: ArrayLike,
         dstate: State,
     ) -> tuple[Array, State, Gradients]:
@@ -219,21 +209,21 @@ class Recurrent(Layer):
         given = self._state_in(dstate, "dstate", call.x.shape[1], call.batched)
         initial: list[tuple[Array, ...]] = [()] * self._slot_count
         grads: Gradients = {}
-        for layer in reversed(range(self.num_layers)):
-            dx = None
-            slots = self._slots(layer)
-            parts = [self._part(dy, slot) for slot in slots]
-            d_last = [
-                None if given is None else tuple(p if p is None else p[slot] for p in given) for slot in slots
-            ]
-            for slot, result in zip(slots, functional.pull(kept[layer], parts, d_last), strict=True):
-                part, initial[slot], weights = result
+        back = [one.layer.back for one in reversed(kept) if one is not None and one.layer.back is not None]
+        for group in self._groups(call, back, _core.BACKWARD, bool(masks)):
+            layers = [self.num_layers - 1 - i for i in group]
+            slots = [slot for layer in layers for slot in self._slots(layer)]
+            parts: list[Array | None] = [self._part(dy, slot) for slot in slots]
+            d_last = [of_slot(given, slot) for slot in slots]
+            results = functional.pull([kept[slot] for slot in slots], parts, d_last, len(group) > 1)
+            for slot, (_, dstate0, weights) in zip(slots, results, strict=True):
+                initial[slot] = dstate0
                 grads.update(zip(self._names(slot), weights, strict=True))
-                dx = part if dx is None else np.add(dx, part, out=dx)
-            assert dx is not None  # a layer has at least one direction
-            if layer > 0 and (mask := masks[layer - 1]) is not None:
-                dx *= mask
-            dy = dx
+            dy = results[-1][0]
+            if self.bidirectional:
+                dy = np.add(results[0][0], dy, out=dy)
+            if (mask := masks.get(layers[-1] - 1)) is not None:
+                dy *= mask
         return (
             self._return(call, dy),
             self._state_out(call, initial),
@@ -307,7 +297,7 @@ class Recurrent(Layer):
             return None
         S = self._cell.states
         if S > 1 and (not isinstance(state, (tuple, list)) or len(state) != S):
-            raise TypeError(f"{name} must be a tuple of {S} arrays (h, c), got {_kind(state)}")
+            raise TypeError(f"{name} must be a tuple of {S} arrays (h, c), got {kind_of(state)}")
         shape = (self._slot_count, *([B] if batched else []), self.hidden_size)
         parts = []
         for i, part in enumerate(state if S > 1 else [state]):
@@ -320,26 +310,41 @@ class Recurrent(Layer):
         return tuple(parts)
 
     def _state_out(self, call: Call, final: list[tuple[Array, ...]]) -> State:
-        parts = tuple(_stacked(part) for part in zip(*final, strict=True))
+        # np.stack of one array takes longer than a small layer's whole call.
+        stack = np.stack if len(final) > 1 else lambda arrays: arrays[0][np.newaxis]
+        parts = tuple(stack(part) for part in zip(*final, strict=True))
         if not call.batched:
             parts = tuple(part[:, 0] for part in parts)
         return parts if len(parts) > 1 else parts[0]
 
-    def _sequence(self, call: Call, x: Array, slot: int) -> functional.Sequence:
-        state = None if call.states is None else tuple(p if p is None else p[slot] for p in call.states)
-        backwards = self._backwards != (slot % self.directions == 1)
-        return functional.Sequence(x, state, call.lengths, call.reset, backwards)
+    def _groups(self, call: Call, packed: list[Array], use: int, dropping: bool = False) -> list[range]:
+        """The layers, counted in the order of their packs, in groups to be run together."""
+        if self.bidirectional or self._backwards or dropping or self.num_layers == 1:
+            return self._singly
+        return functional.chained(packed, use, call.x, call.lengths)
 
     def _layers(
-        self, call: Call, layer: int, x: Array, y: Array, packed: list[Array], back: list[Array] | None = None
-    ) -> list[functional.Layer]:
-        """The directions of a layer; `back` for training."""
-        cell, units = self._cell, self.hidden_size
-        return [
-            functional.Layer(cell, packed[i], None if back is None else back[i], units, seq, self._part(y, i))
-            for i in self._slots(layer)
-            for seq in [self._sequence(call, x, i)]
-        ]
+        self,
+        call: Call,
+        group: range,
+        x: Array,
+        y: Array,
+        packed: list[Array],
+        back: list[Array] | None = None,
+    ) -> tuple[list[functional.Layer], Array]:
+        """The directions of a group's layers, and its output: y for the last group. `back` for training."""
+        layers = []
+        for layer in group:
+            into = y if layer == self.num_layers - 1 else self._between(call)
+            for i in self._slots(layer):
+                state = None if call.states is None else of_slot(call.states, i)
+                backwards = self._backwards != (i % self.directions == 1)
+                seq = functional.Sequence(x, state, call.lengths, call.reset, backwards)
+                way_back = None if back is None else back[i]
+                part = self._part(into, i)
+                layers.append(functional.Layer(self._cell, packed[i], way_back, self.hidden_size, seq, part))
+            x = into
+        return layers, x
 
     def _between(self, call: Call) -> Array:
         return _core.empty((*call.x.shape[:2], self.directions * self.hidden_size), self.dtype)
@@ -389,12 +394,3 @@ class Recurrent(Layer):
         options = "".join(f", {name}={value!r}" for name, value in self._options().items())
         dtype = "" if self.dtype == np.float32 else f", dtype=np.{self.dtype}"
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options}{dtype})"
-
-
-def _stacked(arrays: tuple[Array, ...]) -> Array:
-    """np.stack, which for one array takes longer than a small layer's whole call."""
-    return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
-
-
-def _kind(value: object) -> str:
-    return f"{len(value)} of them" if isinstance(value, (tuple, list)) else type(value).__name__

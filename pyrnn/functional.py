@@ -121,8 +121,11 @@ class Ran(NamedTuple):
     kept: Kept | None
 
 
-def run(layers: list[Layer]) -> list[Ran]:
-    """Run layers that do not depend on each other, one or two, side by side if there are threads for it."""
+def run(layers: list[Layer], chain: bool = False) -> list[Ran]:
+    """Run layers side by side if there are threads for it.
+
+    They do not depend on each other; or, in a chain, each reads the y of the one before.
+    """
     ran, calls = [], []
     for layer in layers:
         cell, seq = layer.cell, layer.seq
@@ -135,15 +138,24 @@ def run(layers: list[Layer]) -> list[Ran]:
             kept = Kept(layer._replace(y=None), _core.empty((size,), dtype))
         ran.append(Ran(y, state, kept))
         calls.append((layer.packed, *seq, y, state, None if kept is None else kept.saved))
-    _core.forward(calls, get_num_threads())
+    _core.forward(calls, get_num_threads(), chain)
     return ran
 
 
+def chained(packs: list[Array], use: int, x: Array, lengths: NDArray[np.int64] | None) -> list[range]:
+    """The layers of a stack in groups to be run together, as a chain where it is more than one."""
+    return _core.chained(packs, use, x, lengths, get_num_threads())
+
+
 def pull(
-    kept: list[Kept | None], dys: list[Array], dstates: list[Given | None]
+    kept: list[Kept | None], dys: list[Array | None], dstates: list[Given | None], chain: bool = False
 ) -> list[tuple[Array, States, Weights]]:
-    """The way back of layers that ran: of each dx, dstate0 and the gradients of the weights."""
-    results, calls = [], []
+    """The way back of layers that ran: of each dx, dstate0 and the gradients of the weights.
+
+    In a chain the dy of each is the dx of the one before, whatever is given.
+    """
+    results: list[tuple[Array, States, Weights]] = []
+    calls = []
     for one, dy, dstate in zip(kept, dys, dstates, strict=True):
         assert one is not None  # it ran in training
         layer, saved = one
@@ -159,9 +171,11 @@ def pull(
             np.empty(rows_hh, dtype),
             np.empty((cell.units, units), dtype) if has_units(cell, layer.options) else None,
         )
+        if chain and results:
+            dy = results[-1][0]
         calls.append((layer.back, *seq, saved, dy, dstate, dx, dstate0, *weights))
         results.append((dx, dstate0, weights))
-    _core.backward(calls, get_num_threads())
+    _core.backward(calls, get_num_threads(), chain)
     return results
 
 

@@ -46,7 +46,8 @@ def prefix(build, tmp_path_factory):
     return prefix
 
 
-PROGRAMS = {"lstm": [], "step": [], "threads": ["-pthread"]}  # and what they need besides the library
+# And what they need besides the library.
+PROGRAMS = {"lstm": [], "step": [], "chain": [], "threads": ["-pthread"]}
 
 
 def check(output):
@@ -122,5 +123,5 @@ def test_without_threads(prefix, build):
     run("cmake", "-DPYRNN_THREADS=OFF", "-DPYRNN_NATIVE_TESTS=ON", build)
     run("cmake", "--build", build)
     assert "threads 1" not in check(run(build / "tests" / "c" / "pyrnn_c_lstm"))
-    for program in ("step", "threads", "seats"):
+    for program in ("step", "chain", "threads", "seats"):
         check(run(build / "tests" / "c" / f"pyrnn_c_{program}"))
