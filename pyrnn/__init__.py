@@ -13,6 +13,7 @@ from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell
+from .independent import IndRNN, MinGRU, MinLSTM
 from .layers import Bidirectional, Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
@@ -29,9 +30,12 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GRUCell",
+    "IndRNN",
     "LSTMCell",
     "LayerNorm",
     "Linear",
+    "MinGRU",
+    "MinLSTM",
     "PositionalEncoding",
     "RNNCell",
     "Sequential",

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _check, _core, functional
+from . import _check, _core, _registry, functional
 from ._call import Call, kind_of, of_slot
 from ._layer import Gradients, Layer, as_size
+from ._noise import QUIET, Extras, Noise, draw
 from ._parameters import as_real
 from ._random import as_generator, dropout_mask
 from .stream import Stream
 
 Array = NDArray[Any]
 State = Any  # an array, or a tuple (h, c)
-WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+NONE = Extras()
 
 
 class Recurrent(Layer):
@@ -45,8 +46,11 @@ class Recurrent(Layer):
         bidirectional: bool,
         dtype: DTypeLike,
         rng: int | np.random.Generator | None,
+        extras: Extras = NONE,
     ) -> None:
-        self._cell = functional.REGISTRY[cell]
+        self._cell = _registry.REGISTRY[cell]
+        self._extras, self._told = extras, extras.read(self._cell)
+        self._weight_names = _registry.names(self._cell, self._told)
         self.input_size = as_size(input_size, "input_size")
         self.hidden_size = as_size(hidden_size, "hidden_size")
         self.num_layers = as_size(num_layers, "num_layers")
@@ -56,13 +60,13 @@ class Recurrent(Layer):
         self.dropout = _check.fraction(dropout, "dropout")
         self._generator = as_generator(rng)
         self._singly = [range(i, i + 1) for i in range(self.num_layers)]
-        rows, shapes = self._cell.gates * self.hidden_size, {}
+        H, shapes = self.hidden_size, {}
+        rows, rows_hh = self._cell.gates * H, self._cell.recurrent * H
         for slot in range(self._slot_count):
             inputs = self.input_size if slot < self.directions else self.directions * self.hidden_size
-            sizes = ((rows, inputs), (rows, self.hidden_size), (rows,), (rows,))
-            shapes.update(
-                {n: s for n, s in zip(self._names(slot), sizes, strict=True) if bias or len(s) == 2}
-            )
+            sizes = ((rows, inputs), (rows_hh, H), (rows,), (rows_hh,), (self._cell.units, H))
+            named = zip(self._names(slot), sizes, strict=True)
+            shapes.update({n: s for n, s in named if n is not None and (bias or len(s) == 2)})
         if sum(math.prod(shape) for shape in shapes.values()) > sys.maxsize // 64:
             raise ValueError(f"input_size {input_size} and hidden_size {hidden_size} are too large together")
         super().__init__(shapes, dtype)
@@ -163,8 +167,11 @@ class Recurrent(Layer):
         generator = self._generator if rng is None else as_generator(rng)
         y, final, kept, masks = self._output(call), [], [], {}
         x, packed, back = call.x, self._packs(_core.FORWARD), self._packs(_core.BACKWARD)
-        for group in self._groups(call, packed, _core.FORWARD, self.dropout > 0):
-            layers, x = self._layers(call, group, x, y, packed, back)
+        noise = self._noise(call, generator)
+        if self._extras.weight_dropout:
+            packed, back = (self._noisy_packs(use, noise) for use in (_core.FORWARD, _core.BACKWARD))
+        for group in self._groups(call, packed, _core.FORWARD, self._drops):
+            layers, x = self._layers(call, group, x, y, packed, back, noise)
             for ran in functional.run(layers, len(group) > 1):
                 final.append(ran.state)
                 kept.append(ran.kept)
@@ -172,7 +179,7 @@ class Recurrent(Layer):
                 masks[group[-1]] = mask
 
         def pull_all(dy: ArrayLike, dstate: State = None) -> tuple[Array, State, Gradients]:
-            return self._pull(call, kept, masks, dy, dstate)
+            return self._pull(call, kept, masks, noise, dy, dstate)
 
         return (self._return(call, y), self._state_out(call, final)), pull_all
 
@@ -202,6 +209,7 @@ class Recurrent(Layer):
         call: Call,
         kept: list[functional.Kept | None],
         masks: dict[int, Array],
+        noise: list[Noise],
         dy: ArrayLike,
         dstate: State,
     ) -> tuple[Array, State, Gradients]:
@@ -210,15 +218,19 @@ class Recurrent(Layer):
         initial: list[tuple[Array, ...]] = [()] * self._slot_count
         grads: Gradients = {}
         back = [one.layer.back for one in reversed(kept) if one is not None and one.layer.back is not None]
-        for group in self._groups(call, back, _core.BACKWARD, bool(masks)):
+        for group in self._groups(call, back, _core.BACKWARD, self._drops):
             layers = [self.num_layers - 1 - i for i in group]
             slots = [slot for layer in layers for slot in self._slots(layer)]
             parts: list[Array | None] = [self._part(dy, slot) for slot in slots]
             d_last = [of_slot(given, slot) for slot in slots]
             results = functional.pull([kept[slot] for slot in slots], parts, d_last, len(group) > 1)
-            for slot, (_, dstate0, weights) in zip(slots, results, strict=True):
+            for slot, (dx, dstate0, weights) in zip(slots, results, strict=True):
                 initial[slot] = dstate0
-                grads.update(zip(self._names(slot), weights, strict=True))
+                if (mask := noise[slot].w_hh) is not None:
+                    np.multiply(weights.w_hh, mask, out=weights.w_hh)
+                if (mask := noise[slot].x) is not None:
+                    dx *= mask
+                grads.update({n: g for n, g in zip(self._names(slot), weights, strict=True) if n is not None})
             dy = results[-1][0]
             if self.bidirectional:
                 dy = np.add(results[0][0], dy, out=dy)
@@ -236,9 +248,15 @@ class Recurrent(Layer):
     def _slot_count(self) -> int:
         return self.num_layers * self.directions
 
-    def _names(self, slot: int) -> list[str]:
+    @property
+    def _drops(self) -> bool:
+        """Whether training changes what a layer reads: then it cannot run beside the one that writes it."""
+        return self.dropout > 0 or self._extras.input_dropout > 0
+
+    def _names(self, slot: int) -> list[str | None]:
+        """Of functional.Weights' fields."""
         suffix = f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
-        return [name + suffix for name in WEIGHTS]
+        return [None if name is None else name + suffix for name in self._weight_names]
 
     def _slots(self, layer: int) -> range:
         return range(layer * self.directions, (layer + 1) * self.directions)
@@ -264,10 +282,31 @@ class Recurrent(Layer):
         packs: list[Array] = self._derived(use, lambda: [self._pack(use, s) for s in range(self._slot_count)])
         return packs
 
-    def _pack(self, use: int, slot: int) -> Array:
-        w_ih, w_hh, b_ih, b_hh = (self.params.get(name) for name in self._names(slot))
-        assert w_ih is not None and w_hh is not None  # only biases may be left out
-        return functional.pack(self._cell, use, functional.Weights(w_ih, w_hh, b_ih, b_hh))
+    def _pack(self, use: int, slot: int, mask: Array | None = None) -> Array:
+        """`mask` multiplies the recurrent weights."""
+        found = [None if name is None else self.params.get(name) for name in self._names(slot)]
+        w_ih, w_hh, b_ih, b_hh, units = found
+        assert w_ih is not None
+        if w_hh is None:
+            w_hh = np.empty((0, self.hidden_size), self.dtype)
+        elif mask is not None:
+            w_hh = w_hh * mask
+        return functional.pack(self._cell, use, functional.Weights(w_ih, w_hh, b_ih, b_hh, units), self._told)
+
+    def _noisy_packs(self, use: int, noise: list[Noise]) -> list[Array]:
+        return [self._pack(use, slot, noise[slot].w_hh) for slot in range(self._slot_count)]
+
+    def _noise(self, call: Call, generator: np.random.Generator) -> list[Noise]:
+        """What each slot draws for a call of `vjp`."""
+        noisy = self._drops or self._extras.recurrent_dropout or self._extras.weight_dropout
+        if not noisy and not any(self._told.zoneout):
+            return [QUIET] * self._slot_count
+        B, H, noise = call.x.shape[1], self.hidden_size, []
+        for slot in range(self._slot_count):
+            inputs = self.input_size if slot < self.directions else self.directions * H
+            shapes = (B, inputs), (B, H), (self._cell.recurrent * H, H)
+            noise.append(draw(self._extras, self._told, *shapes, self.dtype, generator))
+        return noise
 
     def _read(self, x: ArrayLike, state: State, lengths: ArrayLike | None, reset: ArrayLike | None) -> Call:
         array = as_real(x, self.dtype, "x")
@@ -331,6 +370,7 @@ class Recurrent(Layer):
         y: Array,
         packed: list[Array],
         back: list[Array] | None = None,
+        noise: list[Noise] | None = None,
     ) -> tuple[list[functional.Layer], Array]:
         """The directions of a group's layers, and its output: y for the last group. `back` for training."""
         layers = []
@@ -339,10 +379,14 @@ class Recurrent(Layer):
             for i in self._slots(layer):
                 state = None if call.states is None else of_slot(call.states, i)
                 backwards = self._backwards != (i % self.directions == 1)
-                seq = functional.Sequence(x, state, call.lengths, call.reset, backwards)
-                way_back = None if back is None else back[i]
+                drawn = QUIET if noise is None else noise[i]
+                read = x if drawn.x is None else x * drawn.x
+                seq = functional.Sequence(
+                    read, state, call.lengths, call.reset, backwards, drawn.h, drawn.seed
+                )
+                sides = packed[i], None if back is None else back[i]
                 part = self._part(into, i)
-                layers.append(functional.Layer(self._cell, packed[i], way_back, self.hidden_size, seq, part))
+                layers.append(functional.Layer(self._cell, *sides, self.hidden_size, seq, part, self._told))
             x = into
         return layers, x
 
@@ -388,7 +432,8 @@ class Recurrent(Layer):
             "dropout": self.dropout != 0,
             "bidirectional": self.bidirectional,
         }
-        return {name: getattr(self, name) for name, show in shown.items() if show}
+        told = {n: v for n, v in self._extras._asdict().items() if v != NONE._field_defaults[n]}
+        return {name: getattr(self, name) for name, show in shown.items() if show} | told
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self._options().items())

@@ -13,11 +13,12 @@ from ._layer import Gradients
 from ._parameters import as_array
 from ._stack import Recurrent, State
 from ._threads import get_num_threads
-from .recurrent import NONLINEARITIES
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
 Array = NDArray[Any]
+
+NONLINEARITIES = ("tanh", "relu")
 
 
 class _Cell(Recurrent):
@@ -39,8 +40,8 @@ class _Cell(Recurrent):
             rng=rng,
         )
 
-    def _names(self, slot: int) -> list[str]:
-        return [name.removesuffix("_l0") for name in super()._names(slot)]
+    def _names(self, slot: int) -> list[str | None]:
+        return [None if name is None else name.removesuffix("_l0") for name in super()._names(slot)]
 
     def __call__(self, x: ArrayLike, state: State = None, out: State = None) -> State:  # type: ignore[override]
         """Take one step.

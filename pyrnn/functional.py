@@ -8,7 +8,6 @@ functions and keep the weights packed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
 from ._parameters import as_array, as_real
+from ._registry import ACTIVATIONS, CELLS, MOST, PLAIN, Cell, Options, find, has_units, read_options
 from ._threads import get_num_threads
 
 __all__ = ["ACTIVATIONS", "CELLS", "forward", "vjp"]
@@ -23,48 +23,6 @@ __all__ = ["ACTIVATIONS", "CELLS", "forward", "vjp"]
 Array = NDArray[Any]
 States = tuple[Array, ...]
 Given = tuple[Array | None, ...]  # states of which some may be left out, for zeros
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the registry: `gates` G, `states` S, what training keeps besides states, blocks of `w_hh` (0 where a
-    unit sees no other), and weights that each unit has for itself (U; of an LSTM if it has peepholes).
-    """
-
-    name: str
-    number: int
-    gates: int
-    states: int
-    saves: int
-    recurrent: int
-    units: int
-
-
-REGISTRY = {name: Cell(name, *numbers) for name, numbers in _core.cells().items()}
-
-CELLS: tuple[str, ...] = tuple(REGISTRY)
-"""Names of the cells: lstm, gru (reset after the product), gru_before, rnn_tanh, rnn_relu, lstm_coupled, indrnn, mingru,
-minlstm."""
-
-ACTIVATIONS: tuple[str, ...] = ("tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "identity")
-"""Names of the activations; hard_sigmoid is x/6 + 1/2 between 0 and 1, softsign x / (1 + abs(x))."""
-
-NO_ACTIVATION = ("mingru", "minlstm")  # whose candidate's and gates' functions are fixed
-
-
-class Options(NamedTuple):
-    """A cell's options, in the order of pyrnn_layer."""
-
-    activation: int  # 1 + its number in ACTIVATIONS; 0 for the cell's own
-    recurrent_activation: int
-    peepholes: bool
-    masked: bool  # training comes with a mask for h
-    clip: float  # 0 for none
-    zoneout: tuple[float, float]  # of h, and of the LSTM's c
-
-
-PLAIN = Options(0, 0, False, False, 0.0, (0.0, 0.0))
-MOST = PLAIN._replace(masked=True)  # keeps the most for the way back
 
 
 class Sequence(NamedTuple):
@@ -179,11 +137,6 @@ def pull(
     return results
 
 
-def has_units(cell: Cell, options: Options) -> bool:
-    """Whether units have weights for themselves: peepholes, or as part of their cell."""
-    return cell.units > 0 and (options.peepholes or cell.recurrent == 0)
-
-
 def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: int, name: str) -> None:
     """Refuse inputs of `shape` (T, B, I) whose outputs could not be addressed.
 
@@ -238,16 +191,17 @@ def forward(
     reverse : bool, default False
         Run from each sequence's last step back to its first; ``y[t]`` still belongs to ``x[t]``.
     w_units : array_like, shape (U, H), or None
-        Weights that each unit has for itself: the LSTM's peepholes, in the order i f o (i o where the gates are
-        coupled), None for none; indrnn's recurrent weights, u.
+        Weights that each unit has for itself: the LSTM's peepholes, in the order i f o (i o where the gates
+        are coupled), None for none; indrnn's recurrent weights, u.
     activation, recurrent_activation : str, one of `ACTIVATIONS`, or None
-        Of the candidate and the output, and of the gates; None for the cell's own. Not for mingru and minlstm.
+        Of the candidate and the output, and of the gates; None for the cell's own. Not for mingru and
+        minlstm.
     cell_clip : float above 0, or None
-        Of the LSTM: c stays between -cell_clip and cell_clip, None for no limit. No gradient passes where it is at the
-        limit.
+        Of the LSTM: c stays between -cell_clip and cell_clip, None for no limit. No gradient passes where it
+        is at the limit.
     zoneout : float or tuple of two, default 0.0
-        The probability that a unit keeps its state from the step before; two for the LSTM's h and c. Without training
-        it is the expectation that is taken.
+        The probability that a unit keeps its state from the step before; two for the LSTM's h and c. Without
+        training it is the expectation that is taken.
 
     Returns
     -------
@@ -263,11 +217,12 @@ def forward(
 
     References
     ----------
-    Hochreiter & Schmidhuber 1997; Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078; Elman 1990; Gers & Schmidhuber
-    2000 (peepholes); Greff et al. 2017 (coupled gates); Li et al. 2018, arXiv:1803.04831 (indrnn); Feng et al. 2024,
-    arXiv:2410.01201 (mingru, minlstm); Krueger et al. 2017, arXiv:1606.01305 (zoneout).
+    Hochreiter & Schmidhuber 1997; Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078; Elman 1990; Gers &
+    Schmidhuber 2000 (peepholes); Greff et al. 2017 (coupled gates); Li et al. 2018, arXiv:1803.04831
+    (indrnn); Feng et al. 2024, arXiv:2410.01201 (mingru, minlstm); Krueger et al. 2017, arXiv:1606.01305
+    (zoneout).
     """
-    entry = _entry(cell)
+    entry = find(cell)
     options = read_options(entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout)
     weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
     packed = pack(entry, _core.FORWARD, weights, options)
@@ -307,8 +262,8 @@ def vjp(
     zoneout : float or tuple of two, default 0.0
         As in `forward`, but drawn at random for every unit, row and step.
     mask : array_like, shape (B, H), or None
-        What h is multiplied with, in every step, before the recurrent products read it: for dropout at probability p,
-        zeros and ``1 / (1 - p)``. Not copied either.
+        What h is multiplied with, in every step, before the recurrent products read it: for dropout at
+        probability p, zeros and ``1 / (1 - p)``. Not copied either.
     seed : int, default 0
         From 0 to 2**64 - 1: where the random numbers of zoneout start.
 
@@ -329,10 +284,10 @@ def vjp(
 
     References
     ----------
-    Back-propagation through time: Werbos 1990, doi:10.1109/5.58337. Dropout with one mask for all steps: Gal & Ghahramani
-    2016, arXiv:1512.05287.
+    Back-propagation through time: Werbos 1990, doi:10.1109/5.58337. Dropout with one mask for all steps: Gal
+    & Ghahramani 2016, arXiv:1512.05287.
     """
-    entry, masked = _entry(cell), mask is not None
+    entry, masked = find(cell), mask is not None
     options = read_options(
         entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout, masked
     )
@@ -354,41 +309,6 @@ def vjp(
         return {"dx": dx, "dstate": np.stack(dstate0), **grads}
 
     return (y, np.stack(state)), pull_arrays
-
-
-def _entry(cell: str) -> Cell:
-    if not isinstance(cell, str) or cell not in REGISTRY:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
-    return REGISTRY[cell]
-
-
-def read_options(
-    cell: Cell,
-    activation: str | None,
-    recurrent_activation: str | None,
-    peepholes: bool,
-    clip: float | None,
-    zoneout: float | tuple[float, float],
-    masked: bool = False,
-) -> Options:
-    """Read what a cell's options are; peepholes of another cell than the LSTM are weights of its own."""
-    numbers = []
-    for value, name in ((activation, "activation"), (recurrent_activation, "recurrent_activation")):
-        if value is not None and cell.name in NO_ACTIVATION:
-            raise ValueError(f"{name} must be None for {cell.name}, got {value!r}")
-        numbers.append(0 if value is None else 1 + ACTIVATIONS.index(_check.choice(value, ACTIVATIONS, name)))
-    if clip is not None and cell.states == 1:
-        raise ValueError(f"cell_clip must be None for {cell.name}, which has no cell state, got {clip!r}")
-    if isinstance(zoneout, (tuple, list)):
-        if len(zoneout) != cell.states:
-            raise ValueError(
-                f"zoneout must be one number or {cell.states} for {cell.name}, got {len(zoneout)}"
-            )
-        both = tuple(_check.fraction(p, f"zoneout[{i}]") for i, p in enumerate(zoneout))
-    else:
-        both = (_check.fraction(zoneout, "zoneout"),) * cell.states
-    limit = 0.0 if clip is None else _check.positive(clip, "cell_clip")
-    return Options(numbers[0], numbers[1], peepholes, masked, limit, (both[0], both[-1]))
 
 
 def _read(

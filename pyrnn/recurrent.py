@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import _check
+from ._noise import Extras, own_or_none
 from ._stack import Recurrent
+from .functional import ACTIVATIONS
 
 __all__ = ["GRU", "LSTM", "RNN"]
-
-NONLINEARITIES = ("tanh", "relu")
 
 
 class LSTM(Recurrent):
@@ -38,6 +38,25 @@ class LSTM(Recurrent):
         dropout). A plain call drops nothing.
     bidirectional : bool, default False
         Whether a second set of weights runs from the end to the beginning; D is then 2, else 1.
+    activation : str, default "tanh"
+        Of g and of c' on its way into h': "tanh", "sigmoid", "relu", "hard_sigmoid" (x/6 + 1/2 between 0 and
+        1), "softsign" (x / (1 + abs(x))) or "identity".
+    recurrent_activation : str, default "sigmoid"
+        Of the gates i, f and o.
+    peepholes : bool, default False
+        Whether i and f see c, and o sees c', each unit its own: ``i = sigmoid(... + p_i * c)`` and so on.
+    coupled : bool, default False
+        Whether f is 1 - i: three gates, in the order i g o.
+    cell_clip : float, optional
+        c stays between -cell_clip and cell_clip; no gradient passes where it is at the limit.
+    zoneout : float or tuple of two, default 0.0
+        The probability that a unit keeps its state from the step before; two for h and c: drawn in `vjp` for
+        every unit, row and step; a plain call takes the expectation (Krueger et al. 2017).
+    input_dropout, recurrent_dropout : float, default 0.0
+        Dropout in `vjp`, with one mask of each row for all steps, of what every layer reads and of the state
+        that its products read (Gal & Ghahramani 2016). The rest is scaled by 1 / (1 - p).
+    weight_dropout : float, default 0.0
+        DropConnect in `vjp`: dropout of the recurrent weights, for a call at a time (Merity et al. 2018).
     dtype : float32 or float64, default float32
         The dtype of parameters, computation and outputs.
     rng : None, int or numpy.random.Generator
@@ -52,8 +71,9 @@ class LSTM(Recurrent):
     Notes
     -----
     Parameters, with PyTorch's names and layouts, gates in the order i f g o: ``weight_ih_l0`` (4H, I), from
-    layer 1 on (4H, D*H), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,); the reverse
-    direction's end in ``_reverse``.
+    layer 1 on (4H, D*H), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,), and with
+    peepholes ``weight_ch_l0`` (3, H) in the order i f o; the reverse direction's end in ``_reverse``. Coupled
+    gates have 3 in place of 4, and peepholes i o.
 
     A sequence's result is the same, bit for bit, whatever batch it runs in, however its steps are cut into
     calls, and for any number of threads.
@@ -62,7 +82,9 @@ class LSTM(Recurrent):
     ----------
     Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; Gers et al. 2000,
     doi:10.1162/089976600300015015; Graves & Schmidhuber 2005, doi:10.1016/j.neunet.2005.06.042
-    (bidirectional).
+    (bidirectional); Gers & Schmidhuber 2000, doi:10.1109/IJCNN.2000.861302 (peepholes); Greff et al. 2017,
+    arXiv:1503.04069 (coupled); Krueger et al. 2017, arXiv:1606.01305; Gal & Ghahramani 2016,
+    arXiv:1512.05287; Merity et al. 2018, arXiv:1708.02182.
 
     Examples
     --------
@@ -82,11 +104,21 @@ class LSTM(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        peepholes: bool = False,
+        coupled: bool = False,
+        cell_clip: float | None = None,
+        zoneout: float | tuple[float, float] = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
         rng: int | np.random.Generator | None = None,
     ) -> None:
+        self.coupled = _check.flag(coupled, "coupled")
         super().__init__(
-            "lstm",
+            "lstm_coupled" if self.coupled else "lstm",
             input_size,
             hidden_size,
             num_layers,
@@ -96,7 +128,20 @@ class LSTM(Recurrent):
             bidirectional=bidirectional,
             dtype=dtype,
             rng=rng,
+            extras=Extras(
+                own_or_none(activation, "activation", "tanh"),
+                own_or_none(recurrent_activation, "recurrent_activation", "sigmoid"),
+                peepholes,
+                cell_clip,
+                zoneout,
+                input_dropout,
+                recurrent_dropout,
+                weight_dropout,
+            ),
         )
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | ({"coupled": True} if self.coupled else {})
 
 
 class GRU(Recurrent):
@@ -115,7 +160,11 @@ class GRU(Recurrent):
     reset_after : bool, default True
         Whether the reset gate applies after the recurrent product, as in cuDNN and PyTorch and by default in
         Keras; or before, as published and by default in ONNX.
-    bias, batch_first, dropout, bidirectional, dtype, rng
+    activation, recurrent_activation
+        Of n, and of r and z; as for `LSTM`.
+    bias, batch_first, dropout, bidirectional, input_dropout, recurrent_dropout, weight_dropout, dtype, rng
+        As for `LSTM`.
+    zoneout : float, default 0.0
         As for `LSTM`.
 
     Raises
@@ -150,6 +199,12 @@ class GRU(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        zoneout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
         rng: int | np.random.Generator | None = None,
     ) -> None:
@@ -165,6 +220,14 @@ class GRU(Recurrent):
             bidirectional=bidirectional,
             dtype=dtype,
             rng=rng,
+            extras=Extras(
+                own_or_none(activation, "activation", "tanh"),
+                own_or_none(recurrent_activation, "recurrent_activation", "sigmoid"),
+                zoneout=zoneout,
+                input_dropout=input_dropout,
+                recurrent_dropout=recurrent_dropout,
+                weight_dropout=weight_dropout,
+            ),
         )
 
     def _options(self) -> dict[str, Any]:
@@ -178,9 +241,11 @@ class RNN(Recurrent):
     ----------
     input_size, hidden_size, num_layers
         As for `LSTM`.
-    nonlinearity : {"tanh", "relu"}, default "tanh"
-        The activation. The derivative of relu at 0 is 0.
-    bias, batch_first, dropout, bidirectional, dtype, rng
+    nonlinearity : str, default "tanh"
+        The activation, as for `LSTM`. The derivative of relu at 0 is 0.
+    bias, batch_first, dropout, bidirectional, input_dropout, recurrent_dropout, weight_dropout, dtype, rng
+        As for `LSTM`.
+    zoneout : float, default 0.0
         As for `LSTM`.
 
     Raises
@@ -213,12 +278,17 @@ class RNN(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        zoneout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         dtype: DTypeLike = np.float32,
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        self.nonlinearity = _check.choice(nonlinearity, NONLINEARITIES, "nonlinearity")
+        self.nonlinearity = _check.choice(nonlinearity, ACTIVATIONS, "nonlinearity")
+        own = self.nonlinearity in ("tanh", "relu")  # which are cells for themselves
         super().__init__(
-            f"rnn_{self.nonlinearity}",
+            f"rnn_{self.nonlinearity}" if own else "rnn_tanh",
             input_size,
             hidden_size,
             num_layers,
@@ -228,9 +298,15 @@ class RNN(Recurrent):
             bidirectional=bidirectional,
             dtype=dtype,
             rng=rng,
+            extras=Extras(
+                None if own else self.nonlinearity,
+                zoneout=zoneout,
+                input_dropout=input_dropout,
+                recurrent_dropout=recurrent_dropout,
+                weight_dropout=weight_dropout,
+            ),
         )
 
     def _options(self) -> dict[str, Any]:
-        return super()._options() | (
-            {} if self.nonlinearity == "tanh" else {"nonlinearity": self.nonlinearity}
-        )
+        options = {name: value for name, value in super()._options().items() if name != "activation"}
+        return options | ({} if self.nonlinearity == "tanh" else {"nonlinearity": self.nonlinearity})

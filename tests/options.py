@@ -1,9 +1,9 @@
-"""Options of cells, drawn at random: what `functional.vjp` and the reference take besides weights and lengths."""
+"""Options of cells, one by one and drawn at random, as `functional.vjp` and the reference take them."""
 
 import numpy as np
 from hypothesis import strategies as st
 
-from pyrnn import functional
+from pyrnn import _registry, functional
 
 SIZES = st.tuples(st.integers(0, 7), st.integers(1, 9), st.integers(1, 6), st.integers(1, 40))  # T B I H
 
@@ -11,9 +11,9 @@ SIZES = st.tuples(st.integers(0, 7), st.integers(1, 9), st.integers(1, 6), st.in
 @st.composite
 def options(draw, cell, B, H, dtype):
     """Arguments by name; most examples have several."""
-    entry, chosen = functional.REGISTRY[cell], {}
+    entry, chosen = _registry.REGISTRY[cell], {}
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    if cell not in functional.NO_ACTIVATION:
+    if cell not in _registry.NO_ACTIVATION:
         for name in ("activation", "recurrent_activation"):
             if draw(st.booleans()):
                 chosen[name] = draw(st.sampled_from(functional.ACTIVATIONS))
@@ -32,9 +32,9 @@ def options(draw, cell, B, H, dtype):
 
 def every_option(cell, B, H, dtype, option):
     """The values of one option that a cell can have, each as arguments."""
-    entry, rng = functional.REGISTRY[cell], np.random.default_rng(H)
+    entry, rng = _registry.REGISTRY[cell], np.random.default_rng(H)
     if option.endswith("activation"):
-        names = () if cell in functional.NO_ACTIVATION else functional.ACTIVATIONS
+        names = () if cell in _registry.NO_ACTIVATION else functional.ACTIVATIONS
         return [{option: name} for name in names]
     if option == "w_units":
         peepholes = entry.units and entry.recurrent

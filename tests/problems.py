@@ -11,7 +11,7 @@ import re
 import numpy as np
 from hypothesis import HealthCheck, settings
 
-from pyrnn import functional, reference
+from pyrnn import _registry, functional, reference
 
 OPTIONS = ("lengths", "reset", "reverse")
 WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh")
@@ -30,7 +30,7 @@ def problem(cell, dtype, T, B, I, H, *, seed=0, bias=True, state=True, **options
     Recurrent weights are below 1/sqrt(H), so that nothing grows from step to step, errors included.
     """
     rng = np.random.default_rng([seed, T, B, I, H])
-    entry = functional.REGISTRY[cell]
+    entry = _registry.REGISTRY[cell]
     rows, rows_hh = entry.gates * H, entry.recurrent * H
 
     def normal(*shape, scale=1.0):
@@ -67,7 +67,7 @@ def eighths(rng, *shape):
 
 def wide(cell, dtype):
     """Units such that 512 pairs fill half of a level-2 cache of 2 MB, and so a block of backward."""
-    return 2048 // (functional.REGISTRY[cell].gates * dtype.itemsize)
+    return 2048 // (_registry.REGISTRY[cell].gates * dtype.itemsize)
 
 
 def split(given):

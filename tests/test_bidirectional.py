@@ -1,4 +1,4 @@
-"""Bidirectional: over every cell, the reference of two directions and of their merging; its laws; its errors."""
+"""Bidirectional: over every cell, the reference of two directions and their merging; its laws; its errors."""
 
 import copy
 import pickle
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pyrnn
-from pyrnn import Adam, Bidirectional, Linear, functional, reference
+from pyrnn import Adam, Bidirectional, Linear, _registry, reference
 
 from .cells import layer_of
 
@@ -59,7 +59,7 @@ def test_the_reference_of_merging_is_proved_by_central_differences(mode):
 @pytest.mark.parametrize("options", [{}, RAGGED], ids=["whole", "ragged"])
 def test_it_is_two_directions_and_their_merging(cell, dtype, mode, options):
     layer, x = made(cell, mode, dtype)
-    formula, entry = reference.cells[cell], functional.REGISTRY[cell]
+    formula, entry = reference.cells[cell], _registry.REGISTRY[cell]
     halves, names = [], ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     for suffix in ("", "_reverse"):
         weights = [layer.params[name + suffix].astype(np.float64) for name in names]

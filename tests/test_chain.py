@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pyrnn import _core, functional
+from pyrnn import _core, _registry
 
 from .cells import layer_of
 from .problems import assert_same
@@ -17,7 +17,7 @@ ALONE = [range(1), range(1, 2)]
 
 def stack(cell, B, H, layers, dtype=np.float32, T=None):
     """A stack and its x, long enough to be chained unless T says else."""
-    gates = functional.REGISTRY[cell].gates
+    gates = _registry.REGISTRY[cell].gates
     T = T if T is not None else 5 + int(FLOPS / (4 * gates * H * H * B))
     layer = layer_of(cell)(H, H, layers, dtype=dtype, rng=0)
     return layer, np.random.default_rng(1).standard_normal((T, B, H)).astype(dtype)
@@ -34,7 +34,7 @@ def options_of(kind, layer, x):
         shape = (layer.num_layers, B, layer.hidden_size)
         states = [
             rng.standard_normal(shape).astype(x.dtype)
-            for _ in range(functional.REGISTRY[layer._cell.name].states)
+            for _ in range(_registry.REGISTRY[layer._cell.name].states)
         ]
         return {"reset": rng.random((T, B)) < 0.1, "state": tuple(states) if len(states) > 1 else states[0]}
     return {}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrnn import functional
+from pyrnn import _registry, functional
 
 from .disguises import DISGUISES, FLAGS, MEMORY, wrong_kinds, wrong_lengths, wrong_resets, wrong_shapes
 from .problems import assert_names, assert_near, at_random, eighths, truth
@@ -23,7 +23,7 @@ def calls(draw):
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     T, B, I, H = (draw(st.integers(low, high)) for low, high in ((0, 5), (0, 9), (1, 9), (1, 20)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    entry = functional.REGISTRY[cell]
+    entry = _registry.REGISTRY[cell]
     rows = entry.gates * H
     call = {
         "cell": cell,
@@ -74,7 +74,7 @@ def wrong(call):
         "reverse": [(value, ["reverse"]) for value in FLAGS],
     }
     for name, axes in (("state", [0, 1, 2]), ("b_ih", [0]), ("b_hh", [0])):
-        shape = (functional.REGISTRY[call["cell"]].states, B, call["w_hh"].shape[1])
+        shape = (_registry.REGISTRY[call["cell"]].states, B, call["w_hh"].shape[1])
         right = np.ones(shape if name == "state" else len(call["w_hh"]))
         spoils[name] = [(value, [name]) for value in (*wrong_kinds(right), *wrong_shapes(right, axes))]
     return spoils

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pyrnn
-from pyrnn import _config, _core, functional
+from pyrnn import _config, _core, _registry, functional
 
 from .problems import assert_same, assert_true, problem, run
 from .processes import python
@@ -77,7 +77,7 @@ def test_show_config_tells_what_there_is(capsys):
 
 def test_a_pack_stays_right_when_another_set_is_selected(cell, dtype, isa):
     given = problem(cell, dtype, 4, 3, 5, 33)
-    entry, weights = functional.REGISTRY[cell], [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    entry, weights = _registry.REGISTRY[cell], [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
     packs = [
         functional.pack(entry, use, functional.Weights(*weights)) for use in (_core.FORWARD, _core.BACKWARD)
     ]

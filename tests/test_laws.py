@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pyrnn
-from pyrnn import functional
+from pyrnn import _registry, functional
 
 from .problems import WEIGHTS, assert_same, infer, problem, ragged, run, split, wide
 
@@ -141,7 +141,7 @@ def test_reverse_is_forward_on_flipped_input(cell, dtype, isa, units):
 def test_what_says_nothing_changes_nothing(cell, dtype, isa, units, reverse):
     """No bias is a bias of zeros, no state a state of zeros; lengths of T and resets nowhere are none."""
     given = problem(cell, dtype, T, B, N_IN, units, bias=False, state=False, reverse=reverse)
-    rows, states = len(given["w_hh"]), functional.REGISTRY[cell].states
+    rows, states = len(given["w_hh"]), _registry.REGISTRY[cell].states
     spelled = {
         "b_ih": np.zeros(rows, dtype),
         "b_hh": np.zeros(rows, dtype),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pyrnn
-from pyrnn import _core, functional
+from pyrnn import _core, _registry, functional
 
 from .cells import as_array, as_state, cell_of, layer_of
 from .disguises import backwards, every_other, field, misaligned, swapped
@@ -33,7 +33,7 @@ class Bare:
 
     def __init__(self, given, place, major=(0, 1, 2)):
         self.given, self.place = given, place
-        self.entry = functional.REGISTRY[given["cell"]]
+        self.entry = _registry.REGISTRY[given["cell"]]
         self.major = major
         self.x, self.dy = (self.transposed(given[name]) for name in ("x", "dy"))
         self.state, self.dstate = (place(self.states(given[name])) for name in ("state", "dstate"))
@@ -239,7 +239,7 @@ def test_training_keeps_no_more_than_it_says(cell, dtype, layers, directions):
     x = np.zeros((T, B, 3), dtype)
     layer.vjp(x)  # packs
     ((y, _), _), held, _ = traced(lambda: layer.vjp(x))
-    numbers = (functional.REGISTRY[cell].gates + 2) * T * B * H * layers * directions
+    numbers = (_registry.REGISTRY[cell].gates + 2) * T * B * H * layers * directions
     assert held <= numbers * dtype.itemsize + layers * y.nbytes + MB / 8
 
 

@@ -1,5 +1,7 @@
-"""Activations, peepholes, clip, zoneout and dropout of the state: kernels against the reference, alone and in all
-combinations, and the laws with them. test_reference_options.py proves the reference."""
+"""Cells with options: kernels against the reference, with one of them and with all combinations; the laws.
+
+test_reference_options.py proves the reference.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ UNBOUNDED = ("relu", "identity")
 
 
 def grows(cell, chosen):
-    """Whether a state may grow from step to step, errors included: the bound is that of sums which nothing amplifies."""
+    """Whether a state may grow from step to step, errors included; bounds are for sums without that."""
     chosen_ones = (chosen.get("activation"), chosen.get("recurrent_activation"))
     return cell in ("rnn_relu", "indrnn") or any(name in UNBOUNDED for name in chosen_ones)
 
@@ -111,7 +113,7 @@ def test_zoneout_of_one_keeps_every_state(cell, dtype, isa, lanes):
 
 
 def test_zoneout_keeps_as_many_units_as_it_says():
-    """In each step, row and unit for itself: within five standard deviations of what is expected of each sum."""
+    """In each step, row and unit for itself: sums within five standard deviations of what is expected."""
     T, B, H, p = 40, 30, 50, 0.3
     zeros = np.zeros
     (y, _), _ = functional.vjp(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pyrnn
-from pyrnn import functional, reference
+from pyrnn import _registry, functional, reference
 
 from .cells import as_array, as_state, layer_of
 from .problems import assert_near, assert_same, ragged, tolerance
@@ -282,7 +282,7 @@ def test_dropout_is_reproducible_from_a_seed():
 @pytest.mark.parametrize("bias", [True, False])
 def test_parameters_have_the_names_and_layouts_of_pytorch(cell, layers, directions, bias):
     layer = made(cell, layers, directions, bias=bias)
-    rows, expected = functional.REGISTRY[cell].gates * H, {}
+    rows, expected = _registry.REGISTRY[cell].gates * H, {}
     for number, suffix in itertools.product(range(layers), ("", "_reverse")[:directions]):
         inputs = directions * H if number else N_IN
         shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, H)}

@@ -1,4 +1,4 @@
-"""Sequential: that it is its layers one after the other, its parameters as one mapping, and training on it."""
+"""Sequential: it is its layers one after the other, its parameters as one mapping, and training on it."""
 
 import copy
 import pickle

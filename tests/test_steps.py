@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pyrnn
-from pyrnn import functional, reference
+from pyrnn import _registry, reference
 
 from .cells import as_array, as_state, cell_of, layer_of
 from .problems import assert_near, assert_same, tolerance
@@ -22,7 +22,7 @@ def drawn(B, dtype=np.float32, steps=T, states=1):
 
 
 def states_of(cell):
-    return functional.REGISTRY[cell].states
+    return _registry.REGISTRY[cell].states
 
 
 # ---- cells ----

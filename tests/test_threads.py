@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pyrnn
-from pyrnn import _core, functional
+from pyrnn import _core, _registry, functional
 
 from .cells import layer_of
 from .problems import assert_same, infer, problem, ragged, run
@@ -23,7 +23,7 @@ each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def steps(cell, shape):
     """T such that a call does 60 million operations: worth five threads and more."""
     B, I, H = shape
-    return 30_000_000 // (functional.REGISTRY[cell].gates * B * H * (I + H))
+    return 30_000_000 // (_registry.REGISTRY[cell].gates * B * H * (I + H))
 
 
 @each_shape
@@ -181,7 +181,7 @@ class Progress:
 
 def calls_of_the_binding(cell):
     """One call of the C library each, long enough for another thread to wake up."""
-    entry, dtype = functional.REGISTRY[cell], np.dtype(np.float32)
+    entry, dtype = _registry.REGISTRY[cell], np.dtype(np.float32)
     T, B, I, H = 50, 20, 64, 64
     given = problem(cell, dtype, T, B, I, H)
     weights = [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]

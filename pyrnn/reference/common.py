@@ -40,8 +40,9 @@ class Cell(Protocol):
     def back(
         self, saved: State, s0: State, s1: State, ds: State, pull: Pull, o: Any
     ) -> tuple[Array, State, list[Array]]:
-        """Gradient of the next state s1 in; those of the input part (B, G * H), of the state s0 and of the weights that
-        each unit has for itself (U of (B, H), to be summed over the rows) out.
+        """Gradient of the next state s1 in; of the input part, of s0 and of the units' own weights out.
+
+        Of shapes (B, G * H), S of (B, H), and U of (B, H), which are to be summed over the rows.
         """
 
 

@@ -1,4 +1,4 @@
-"""Independently recurrent network. One gate, state h; each unit has a recurrent weight u of its own; saves nothing.
+"""Independently recurrent network. One gate, state h; u, a recurrent weight a unit; saves nothing.
 
     h' = act(W x + u * h + b)
 

@@ -5,8 +5,8 @@
 
 c' may be clipped; the gradient is zero where it is.
 
-Hochreiter & Schmidhuber, Neural Computation 9 (1997) 1735; forget gate: Gers et al., ibid. 12 (2000) 2451; peepholes: Gers &
-Schmidhuber, IJCNN 2000.
+Hochreiter & Schmidhuber, Neural Computation 9 (1997) 1735; forget gate: Gers et al., ibid. 12 (2000) 2451;
+peepholes: Gers & Schmidhuber, IJCNN 2000.
 """
 
 import numpy as np

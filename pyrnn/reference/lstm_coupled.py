@@ -1,4 +1,4 @@
-"""LSTM with coupled gates, f = 1 - i. Gates i g o, states h c; saves the activated gates. p i o are the peepholes.
+"""LSTM with coupled gates, f = 1 - i. Gates i g o, states h c; saves the activated gates. p: peepholes.
 
     i = gate(W_i x + R_i h + b_i + p_i c)     g = act(W_g x + R_g h + b_g)    c' = (1 - i) * c + i * g
     o = gate(W_o x + R_o h + b_o + p_o c')    h' = o * act(c')

@@ -1,6 +1,7 @@
 """minGRU. Gates z n, state h; saves the activated gates.
 
-    z = gate(W_z x + b_z)    n = g(W_n x + b_n)    h' = (1 - z) * h + z * n    g(x) = x + 1/2 from 0 on, else sigmoid(x)
+    z = gate(W_z x + b_z)    n = g(W_n x + b_n)    h' = (1 - z) * h + z * n
+    g(x) = x + 1/2 from 0 on, else sigmoid(x)
 
 Feng et al., "Were RNNs all we needed?", arXiv:2410.01201 (2024), section 3.1 and appendix B.
 """

@@ -1,6 +1,7 @@
 """minLSTM. Gates f i n, state h; saves f, i and n and the two quotients.
 
-    f, i = sigmoid(W x + b)    n = g(W_n x + b_n)    f' = f / (f + i)    i' = i / (f + i)    h' = f' * h + i' * n
+    f, i = sigmoid(W x + b)    n = g(W_n x + b_n)    f' = f / (f + i)    i' = i / (f + i)
+    h' = f' * h + i' * n
 
 with minGRU's g; the quotients as logistic functions of log f - log i, which is never 0 / 0.
 

@@ -15,7 +15,7 @@ class Tape(NamedTuple):
     x: Array  # (T, B, I), zero where not active
     w_ih: Array  # (G * H, I)
     w_hh: Array  # (G * H, H)
-    # By time: state before (after any reset), the cell's next state, its saved, and which units keep their state.
+    # By time: state before (after any reset), the cell's next state, its saved, which units keep their state.
     steps: list[tuple[State, State, State, list[NDArray[np.bool_] | None]]]
     active: NDArray[np.bool_] | None  # (T, B, 1): the step is within the row's length
     keep: NDArray[np.bool_] | None  # (T, B, 1): active, and the state before it was not zeroed by a reset
@@ -71,7 +71,8 @@ def forward(
     w_units : ndarray, shape (U, H), or None
         Weights that each unit has for itself: peepholes, or the recurrent weights of indrnn.
     activation, recurrent_activation : str or None
-        Keys of `options.activations`, None for the cell's own: of the candidate and the output, and of the gates.
+        Keys of `options.activations`, None for the cell's own: of the candidate and the output, and of the
+        gates.
     cell_clip : float or None
         Limit of the LSTM's c.
     zoneout : float or tuple of S floats

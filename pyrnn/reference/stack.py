@@ -48,10 +48,11 @@ def stack_forward(
     state : ndarray, shape (S, L * D, B, H), or None
         Initial states, index ``layer * D + direction``. None means zeros.
     params : mapping of str to ndarray
-        PyTorch's names and layouts: ``weight_ih_l0`` (G * H, I), ``weight_hh_l0`` (G * H, H; (1, H) for indrnn, none where
-        gates see the input alone), ``bias_ih_l0`` and ``bias_hh_l0`` (G * H,), peepholes ``weight_ch_l0``, then ``_l1``, ..., whose ``weight_ih`` is (G * H, D * H). L is the number
-        of layers named; D is 2 if there are names with the suffix ``_reverse``, else 1. A bias that is not
-        there is zero. Other keys are ignored.
+        PyTorch's names and layouts: ``weight_ih_l0`` (G * H, I), ``weight_hh_l0`` (G * H, H; (1, H) for
+        indrnn, none where gates see the input alone), ``bias_ih_l0`` and ``bias_hh_l0`` (G * H,), peepholes
+        ``weight_ch_l0``, then ``_l1``, ..., whose ``weight_ih`` is (G * H, D * H). L is the number of layers
+        named; D is 2 if there are names with the suffix ``_reverse``, else 1. A bias that is not there is
+        zero. Other keys are ignored.
     lengths, reset : ndarray or None
         As for `forward`.
     dropout : sequence of L - 1 ndarrays, each broadcastable to (T, B, D * H), or None

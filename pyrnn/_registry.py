@@ -1,0 +1,99 @@
+"""The cells that there are, and what they may be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from . import _check, _core
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the registry: G gates, S states, values that training keeps besides states.
+
+    `recurrent` are the blocks of `w_hh`, 0 where a unit sees no other; `units`, U, the weights that each unit
+    has for itself, which an LSTM has if it has peepholes.
+    """
+
+    name: str
+    number: int
+    gates: int
+    states: int
+    saves: int
+    recurrent: int
+    units: int
+
+
+REGISTRY = {name: Cell(name, *numbers) for name, numbers in _core.cells().items()}
+
+CELLS: tuple[str, ...] = tuple(REGISTRY)
+"""Names of the cells: lstm, gru (reset after the product), gru_before, rnn_tanh, rnn_relu, lstm_coupled,
+indrnn, mingru, minlstm."""
+
+ACTIVATIONS: tuple[str, ...] = ("tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "identity")
+"""Names of the activations; hard_sigmoid is x/6 + 1/2 between 0 and 1, softsign x / (1 + abs(x))."""
+
+NO_ACTIVATION = ("mingru", "minlstm")  # whose candidate's and gates' functions are fixed
+
+
+class Options(NamedTuple):
+    """A cell's options, in the order of pyrnn_layer."""
+
+    activation: int  # 1 + its number in ACTIVATIONS; 0 for the cell's own
+    recurrent_activation: int
+    peepholes: bool
+    masked: bool  # training comes with a mask for h
+    clip: float  # 0 for none
+    zoneout: tuple[float, float]  # of h, and of the LSTM's c
+
+
+PLAIN = Options(0, 0, False, False, 0.0, (0.0, 0.0))
+MOST = PLAIN._replace(masked=True)  # keeps the most for the way back
+
+
+def has_units(cell: Cell, options: Options) -> bool:
+    """Whether units have weights for themselves: peepholes, or as part of their cell."""
+    return cell.units > 0 and (options.peepholes or cell.recurrent == 0)
+
+
+def names(cell: Cell, options: Options) -> tuple[str | None, ...]:
+    """What layers call the fields of Weights; None for one that the cell does not have."""
+    recurrent = cell.recurrent > 0
+    units = None if not has_units(cell, options) else "weight_ch" if recurrent else "weight_hh"
+    return "weight_ih", "weight_hh" if recurrent else None, "bias_ih", "bias_hh" if recurrent else None, units
+
+
+def find(cell: str) -> Cell:
+    if not isinstance(cell, str) or cell not in REGISTRY:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+    return REGISTRY[cell]
+
+
+def read_options(
+    cell: Cell,
+    activation: str | None,
+    recurrent_activation: str | None,
+    peepholes: bool,
+    clip: float | None,
+    zoneout: float | tuple[float, float],
+    masked: bool = False,
+) -> Options:
+    """Read what a cell's options are; peepholes of another cell than the LSTM are weights of its own."""
+    numbers = []
+    for value, name in ((activation, "activation"), (recurrent_activation, "recurrent_activation")):
+        if value is not None and cell.name in NO_ACTIVATION:
+            raise ValueError(f"{name} must be None for {cell.name}, got {value!r}")
+        numbers.append(0 if value is None else 1 + ACTIVATIONS.index(_check.choice(value, ACTIVATIONS, name)))
+    if clip is not None and cell.states == 1:
+        raise ValueError(f"cell_clip must be None for {cell.name}, which has no cell state, got {clip!r}")
+    if isinstance(zoneout, (tuple, list)):
+        if len(zoneout) != cell.states:
+            raise ValueError(
+                f"zoneout must be one number or {cell.states} for {cell.name}, got {len(zoneout)}"
+            )
+        both = tuple(_check.fraction(p, f"zoneout[{i}]") for i, p in enumerate(zoneout))
+    else:
+        both = (_check.fraction(zoneout, "zoneout"),) * cell.states
+    limit = 0.0 if clip is None else _check.positive(clip, "cell_clip")
+    return Options(numbers[0], numbers[1], peepholes, masked, limit, (both[0], both[-1]))
