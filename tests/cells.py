@@ -12,6 +12,10 @@ MAKERS = {
     "gru_before": (pyrnn.GRU, pyrnn.GRUCell, {"reset_after": False}),
     "rnn_tanh": (pyrnn.RNN, pyrnn.RNNCell, {}),
     "rnn_relu": (pyrnn.RNN, pyrnn.RNNCell, {"nonlinearity": "relu"}),
+    "lstm_coupled": (pyrnn.LSTM, None, {"coupled": True}),
+    "indrnn": (pyrnn.IndRNN, None, {}),
+    "mingru": (pyrnn.MinGRU, None, {}),
+    "minlstm": (pyrnn.MinLSTM, None, {}),
 }
 
 
@@ -19,6 +23,10 @@ def layer_of(cell):
     """The class of layers of a cell, with what makes them of that cell."""
     layer, _, options = MAKERS[cell]
     return functools.partial(layer, **options)
+
+
+SINGLE = tuple(name for name, (_, single, _) in MAKERS.items() if single)
+"""Names of the cells that have a class for one step."""
 
 
 def cell_of(cell):

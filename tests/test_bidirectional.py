@@ -60,12 +60,16 @@ def test_the_reference_of_merging_is_proved_by_central_differences(mode):
 def test_it_is_two_directions_and_their_merging(cell, dtype, mode, options):
     layer, x = made(cell, mode, dtype)
     formula, entry = reference.cells[cell], _registry.REGISTRY[cell]
-    halves, names = [], ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    halves, names = [], {f"{name}_l0": key for key, name in reference.names_of(formula).items()}
     for suffix in ("", "_reverse"):
-        weights = [layer.params[name + suffix].astype(np.float64) for name in names]
+        weights = {"w_hh": np.zeros((0, H))} | {
+            key: layer.params[name + suffix].astype(np.float64)
+            for name, key in names.items()
+            if name + suffix in layer.params
+        }
         state = np.zeros((entry.states, B, H))
         halves.append(
-            reference.forward(formula, x.astype(float), state, *weights, **options, reverse=bool(suffix))[0]
+            reference.forward(formula, x.astype(float), state, **weights, **options, reverse=bool(suffix))[0]
         )
     y, _ = layer(x, **options)
     tolerance = 64 * np.finfo(dtype).eps

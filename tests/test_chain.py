@@ -17,8 +17,8 @@ ALONE = [range(1), range(1, 2)]
 
 def stack(cell, B, H, layers, dtype=np.float32, T=None):
     """A stack and its x, long enough to be chained unless T says else."""
-    gates = _registry.REGISTRY[cell].gates
-    T = T if T is not None else 5 + int(FLOPS / (4 * gates * H * H * B))
+    entry = _registry.REGISTRY[cell]
+    T = T if T is not None else 5 + int(FLOPS / (2 * (entry.gates + entry.recurrent) * H * H * B))
     layer = layer_of(cell)(H, H, layers, dtype=dtype, rng=0)
     return layer, np.random.default_rng(1).standard_normal((T, B, H)).astype(dtype)
 

@@ -6,7 +6,9 @@ That settings of the caller are put back is seen in C (tests/c/step.c).
 import numpy as np
 import pytest
 
-from .cells import as_array, as_state, cell_of, layer_of
+from pyrnn import functional
+
+from .cells import SINGLE, as_array, as_state, cell_of, layer_of
 from .problems import assert_same, infer, problem, run
 
 # What multiplies a normal number to make it subnormal.
@@ -37,13 +39,18 @@ def test_subnormal_numbers_are_zeros(cell, dtype, isa, names, bias):
         assert_same(infer(small), infer(zeros))
 
 
+decays = pytest.mark.parametrize("cell", [c for c in functional.CELLS if c not in ("mingru", "minlstm")])
+
+
 def decaying(cell, dtype, T, B, H):
     """States that leave the normal numbers and reach zero, each row at another step."""
     given = problem(cell, dtype, T, B, 3, H, bias=False)
     state = given["state"] * np.geomspace(1, np.finfo(dtype).tiny, B, dtype=dtype)[None, :, None]
-    return given | {"x": np.zeros_like(given["x"]), "state": state, "w_hh": given["w_hh"] * dtype.type(0.01)}
+    small = {name: given[name] * dtype.type(0.01) for name in ("w_hh", "w_units") if name in given}
+    return given | {"x": np.zeros_like(given["x"]), "state": state} | small
 
 
+@decays
 def test_a_decaying_state_is_the_same_however_it_is_cut(cell, dtype, isa):
     T, B, H = 40, 5, 20
     given = decaying(cell, dtype, T, B, H)
@@ -58,6 +65,7 @@ def test_a_decaying_state_is_the_same_however_it_is_cut(cell, dtype, isa):
         assert_same(infer(given | rows), {name: array[:, b : b + 1] for name, array in whole.items()})
 
 
+@pytest.mark.parametrize("cell", SINGLE)
 def test_steps_of_a_decaying_state_are_the_sequence(cell, dtype, isa):
     T, B, H = 40, 3, 20
     given = decaying(cell, dtype, T, B, H)
@@ -74,6 +82,7 @@ def test_steps_of_a_decaying_state_are_the_sequence(cell, dtype, isa):
     np.testing.assert_array_equal(as_array(state), whole["state"])
 
 
+@decays
 @pytest.mark.parametrize("shape", [(60, 40, 8, 150), (60, 2, 8, 400)], ids=["rows", "units"])
 def test_every_thread_takes_them_for_zeros(cell, dtype, threads, shape):
     T, B, I, H = shape

@@ -24,19 +24,21 @@ def calls(draw):
     T, B, I, H = (draw(st.integers(low, high)) for low, high in ((0, 5), (0, 9), (1, 9), (1, 20)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     entry = _registry.REGISTRY[cell]
-    rows = entry.gates * H
+    rows, rows_hh = entry.gates * H, entry.recurrent * H
     call = {
         "cell": cell,
         "x": eighths(rng, T, B, I),
         "state": eighths(rng, entry.states, B, H),
         "w_ih": eighths(rng, rows, I).astype(dtype),
-        "w_hh": eighths(rng, rows, H).astype(dtype) / 8,
+        "w_hh": eighths(rng, rows_hh, H).astype(dtype) / 8,
         "b_ih": eighths(rng, rows),
-        "b_hh": eighths(rng, rows),
+        "b_hh": eighths(rng, rows_hh),
         "lengths": rng.integers(0, T + 1, B),
         "reset": rng.random((T, B)) < 0.3,
         "reverse": draw(st.booleans()),
     }
+    if entry.units and not entry.recurrent:
+        call["w_units"] = eighths(rng, entry.units, H)
     absent = draw(st.sets(st.sampled_from(["state", "b_ih", "b_hh", "lengths", "reset"])))
     call |= dict.fromkeys(absent)
     if T * B and draw(st.integers(0, 4)) == 0:
@@ -75,7 +77,8 @@ def wrong(call):
     }
     for name, axes in (("state", [0, 1, 2]), ("b_ih", [0]), ("b_hh", [0])):
         shape = (_registry.REGISTRY[call["cell"]].states, B, call["w_hh"].shape[1])
-        right = np.ones(shape if name == "state" else len(call["w_hh"]))
+        rows = len(call["w_ih" if name == "b_ih" else "w_hh"])
+        right = np.ones(shape if name == "state" else rows)
         spoils[name] = [(value, [name]) for value in (*wrong_kinds(right), *wrong_shapes(right, axes))]
     return spoils
 

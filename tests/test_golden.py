@@ -26,9 +26,13 @@ def in_float64(inputs):
     return inputs | {"x": inputs["x"].astype(float), "state": inputs["state"].astype(float), "params": params}
 
 
+NOWHERE_ELSE = {"lstm_coupled", "indrnn", "mingru", "minlstm"}  # PyTorch does not have them
+
+
 def test_every_cell_has_golden_outputs_and_gradients():
-    assert {case.cell for case in CASES.values()} == set(reference.cells)
-    assert {case.cell for case in CASES.values() if case.gradients} == set(reference.cells)
+    cells = set(reference.cells) - NOWHERE_ELSE
+    assert {case.cell for case in CASES.values()} == cells
+    assert {case.cell for case in CASES.values() if case.gradients} == cells
 
 
 @each_case

@@ -141,10 +141,10 @@ def test_reverse_is_forward_on_flipped_input(cell, dtype, isa, units):
 def test_what_says_nothing_changes_nothing(cell, dtype, isa, units, reverse):
     """No bias is a bias of zeros, no state a state of zeros; lengths of T and resets nowhere are none."""
     given = problem(cell, dtype, T, B, N_IN, units, bias=False, state=False, reverse=reverse)
-    rows, states = len(given["w_hh"]), _registry.REGISTRY[cell].states
+    states = _registry.REGISTRY[cell].states
     spelled = {
-        "b_ih": np.zeros(rows, dtype),
-        "b_hh": np.zeros(rows, dtype),
+        "b_ih": np.zeros(len(given["w_ih"]), dtype),
+        "b_hh": np.zeros(len(given["w_hh"]), dtype),
         "state": np.zeros((states, B, units), dtype),
         "dstate": np.zeros((states, B, units), dtype),
         "lengths": np.full(B, T),

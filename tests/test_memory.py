@@ -12,9 +12,9 @@ import pytest
 import pyrnn
 from pyrnn import _core, _registry, functional
 
-from .cells import as_array, as_state, cell_of, layer_of
+from .cells import SINGLE, as_array, as_state, cell_of, layer_of
 from .disguises import backwards, every_other, field, misaligned, swapped
-from .problems import assert_same, problem, ragged, run
+from .problems import WEIGHTS, assert_same, problem, ragged, run
 
 MB = 1 << 20
 
@@ -38,7 +38,10 @@ class Bare:
         self.x, self.dy = (self.transposed(given[name]) for name in ("x", "dy"))
         self.state, self.dstate = (place(self.states(given[name])) for name in ("state", "dstate"))
         self.lengths, self.reset = place(given.get("lengths")), place(given.get("reset"))
-        self.weights = [place(given[name]) for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+        self.names = [name for name in (*WEIGHTS, "w_units") if name in given]
+        self.weights = [place(given[name]) for name in self.names]
+        self.mask = place(given.get("mask"))
+        self.options = _registry.PLAIN._replace(masked=self.mask is not None)
 
     def transposed(self, array):
         return self.place(np.ascontiguousarray(array.transpose(self.major))).transpose(self.major)
@@ -50,18 +53,19 @@ class Bare:
         return np.full(shape, np.nan, self.given["x"].dtype)
 
     def packed(self, use):
-        return self.place(functional.pack(self.entry, use, functional.Weights(*self.weights)), alignment=64)
+        packed = functional.pack(self.entry, use, functional.Weights(*self.weights), self.options)
+        return self.place(packed, alignment=64)
 
     def outputs(self):
         """All that is given to `_core.forward` and what it writes to."""
         (T, B, I), H, entry = self.x.shape, self.weights[1].shape[1], self.entry
         y = self.transposed(self.empty(T, B, H))
         state = self.place(tuple(self.empty(B, H) for _ in range(entry.states)))
-        saved = self.place(self.empty(_core.saved_size(entry.number, self.x.dtype, I, H, T, B, None)))
-        return y, state, saved
+        size = _core.saved_size(entry.number, self.x.dtype, I, H, T, B, self.options)
+        return y, state, self.place(self.empty(size))
 
     def sequence(self):
-        return self.x, self.state, self.lengths, self.reset, self.given.get("reverse", False)
+        return self.x, self.state, self.lengths, self.reset, self.given.get("reverse", False), self.mask, 0
 
     def infer(self):
         y, state, _ = self.outputs()
@@ -74,14 +78,14 @@ class Bare:
         dx = self.transposed(self.empty(*self.x.shape)) if wanted else None
         dstate0 = self.place(tuple(self.empty(*part.shape) for part in state)) if wanted else None
         weights = [self.place(self.empty(*a.shape)) for a in self.weights]
-        grads = weights if wanted else [*weights[:2], None, None]
+        grads = weights if wanted else [*weights[:2], *[None] * len(weights[2:])]
+        grads += [None] * (5 - len(grads))
         packed = self.packed(_core.BACKWARD)
         _core.backward([(packed, *self.sequence(), saved, self.dy, self.dstate, dx, dstate0, *grads)], 1)
-        names = ("w_ih", "w_hh", "b_ih", "b_hh")
         results = {"y": y, "state": np.stack(state)}
         if wanted:
             results |= {"grad dx": dx, "grad dstate": np.stack(dstate0)}
-        return results | {f"grad d{n}": a for n, a in zip(names, grads, strict=True) if a is not None}
+        return results | {f"grad d{n}": a for n, a in zip(self.names, grads, strict=False) if a is not None}
 
 
 # ---- what the kernels touch ----
@@ -89,11 +93,13 @@ class Bare:
 
 @edges
 @pytest.mark.parametrize("major", [(0, 1, 2), (1, 0, 2)], ids=["time-major", "batch-major"])
-@pytest.mark.parametrize("kind", ["plain", "ragged", "reverse"])
+@pytest.mark.parametrize("kind", ["plain", "ragged", "reverse", "masked"])
 def test_nothing_outside_any_array_is_touched(cell, dtype, isa, lanes, at_edge, start, major, kind):
     for T, B, I, H in shapes(lanes):
-        options = {"plain": {}, "ragged": ragged(T, B), "reverse": ragged(T, B) | {"reverse": True}}[kind]
-        given = problem(cell, dtype, T, B, I, H, **options)
+        options = {"plain": {}, "ragged": ragged(T, B), "reverse": ragged(T, B) | {"reverse": True}}
+        given = problem(cell, dtype, T, B, I, H, **options.get(kind, {}))
+        if kind == "masked":
+            given["mask"] = np.full((B, H), 2, dtype)
         bare = Bare(given, lambda a, alignment=1: at_edge(a, start, alignment), major)
         expected = run(given)
         assert_same(bare.infer(), {name: expected[name] for name in ("y", "state")})
@@ -145,6 +151,7 @@ def test_a_stream_reads_nothing_past_its_step(cell, dtype, isa, lanes, at_edge):
 
 
 @edges
+@pytest.mark.parametrize("cell", SINGLE)
 @pytest.mark.parametrize("B", [1, 5])
 def test_a_cell_touches_nothing_beside_its_arrays(cell, dtype, isa, lanes, at_edge, start, B):
     for I, H in itertools.product((1, lanes + 1), (1, lanes - 1, lanes, lanes + 1, 4 * lanes + 1)):

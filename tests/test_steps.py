@@ -8,11 +8,12 @@ import pytest
 import pyrnn
 from pyrnn import _registry, reference
 
-from .cells import as_array, as_state, cell_of, layer_of
+from .cells import SINGLE, as_array, as_state, cell_of, layer_of
 from .problems import assert_near, assert_same, tolerance
 
 T, N_IN, H = 6, 3, 9
 
+each_single = pytest.mark.parametrize("cell", SINGLE)
 each_batch = pytest.mark.parametrize("B", [1, 2, 7])
 
 
@@ -35,6 +36,7 @@ def paired(cell, dtype, **options):
     return single, layer
 
 
+@each_single
 @each_batch
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_cell_is_a_layer_step_by_step(cell, dtype, isa, B, bias):
@@ -48,6 +50,7 @@ def test_a_cell_is_a_layer_step_by_step(cell, dtype, isa, B, bias):
     np.testing.assert_array_equal(as_array(given), as_array(final)[:, 0])
 
 
+@each_single
 @each_batch
 def test_every_way_to_call_a_cell_is_the_same(cell, dtype, B):
     """Plain arrays go a short way to the kernels; everything else must arrive at the same place."""
@@ -65,6 +68,7 @@ def test_every_way_to_call_a_cell_is_the_same(cell, dtype, B):
     np.testing.assert_array_equal(as_array(single.vjp(x, as_state(state))[0]), expected)
 
 
+@each_single
 def test_a_cell_steps_through_batches_of_all_sizes(cell, threads):
     """The prepared call of one batch size is not used for another, nor for another number of threads."""
     single, layer = paired(cell, np.float32)
@@ -87,6 +91,7 @@ def test_half_of_the_state_of_an_lstm_may_be_left_out(dtype, part):
         np.testing.assert_array_equal(single(x_given, list(half)), single(x, tuple(full)))
 
 
+@each_single
 def test_a_cell_neither_writes_to_its_arguments_nor_returns_them(cell):
     single, _ = paired(cell, np.float32)
     (x, *_), state = drawn(2, states=states_of(cell))
@@ -102,6 +107,7 @@ def test_a_cell_neither_writes_to_its_arguments_nor_returns_them(cell):
     assert all(a.flags.writeable for a in (first if isinstance(first, tuple) else (first,)))
 
 
+@each_single
 @each_batch
 def test_a_cell_writes_its_state_where_it_is_told(cell, dtype, isa, B):
     single, _ = paired(cell, dtype)
@@ -121,6 +127,7 @@ def test_a_cell_writes_its_state_where_it_is_told(cell, dtype, isa, B):
     np.testing.assert_array_equal(as_array(alone), as_array(expected)[:, 0])
 
 
+@each_single
 def test_the_state_of_a_large_cell_is_written_in_place(cell, threads):
     """Large enough for threads."""
     threads(2)
@@ -171,6 +178,7 @@ def wrong_places(shape, dtype):
     ]
 
 
+@each_single
 def test_a_place_that_cannot_be_written_to_is_an_error(cell, dtype):
     single, layer = paired(cell, dtype)
     x, state = drawn(2, dtype, states=states_of(cell))
@@ -190,6 +198,7 @@ def test_a_place_that_cannot_be_written_to_is_an_error(cell, dtype):
     assert not as_array(stream.state).any()
 
 
+@each_single
 @each_batch
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_gradients_of_a_cell_are_those_of_the_reference(cell, dtype, isa, B, bias):
@@ -212,6 +221,7 @@ def test_the_gradients_of_a_cell_are_those_of_the_reference(cell, dtype, isa, B,
         assert_near(grad, known["d" + "_".join([short[name.split("_")[0]], name.split("_")[1]])], bound)
 
 
+@each_single
 def test_a_cell_without_a_batch_axis_pulls_without_one(cell, dtype):
     single, _ = paired(cell, dtype)
     (x, *_), state = drawn(1, dtype, states=states_of(cell))

@@ -63,7 +63,7 @@ static net make(int cell, int dtype, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H)
     n.bias = numbers(dtype, n.info.gates * H, 1);
     pyrnn_packed_size(&n.layer, PYRNN_FORWARD, &bytes);
     n.packed = buffer(bytes);
-    expect(!pyrnn_pack(&n.layer, PYRNN_FORWARD, n.w_ih, n.w_hh, n.bias, NULL, n.packed), "pyrnn_pack");
+    expect(!pyrnn_pack(&n.layer, PYRNN_FORWARD, n.w_ih, n.w_hh, n.bias, NULL, NULL, n.packed), "pyrnn_pack");
     expect(!pyrnn_step_size(n.packed, B, &bytes), "pyrnn_step_size");
     n.step = buffer(bytes);
     expect(!pyrnn_step_init(n.packed, B, n.step), "pyrnn_step_init");
@@ -144,7 +144,7 @@ static void subnormals_are_zeros(const net *n)
 {
     const double tiny = n->layer.dtype == PYRNN_F32 ? 0x1p-128 : 0x1p-1024;
     void *state[PYRNN_MAX_STATES], *x = numbers(n->layer.dtype, n->B * n->layer.inputs, tiny);
-    pyrnn_pack(&n->layer, PYRNN_FORWARD, n->w_ih, n->w_hh, NULL, NULL, n->packed);
+    pyrnn_pack(&n->layer, PYRNN_FORWARD, n->w_ih, n->w_hh, NULL, NULL, NULL, n->packed);
     for (int q = 0; q < n->info.states; q++)
         state[q] = numbers(n->layer.dtype, n->B * n->layer.units, tiny);
     pyrnn_step(n->step, x, NULL, state, NULL);
@@ -174,7 +174,7 @@ static void *trained(const net *n, int threads, ptrdiff_t steps)
     expect(!pyrnn_forward(&seq, &out), "pyrnn_forward, training");
     pyrnn_packed_size(&n->layer, PYRNN_BACKWARD, &bytes);
     packed = buffer(bytes);
-    pyrnn_pack(&n->layer, PYRNN_BACKWARD, n->w_ih, n->w_hh, n->bias, NULL, packed);
+    pyrnn_pack(&n->layer, PYRNN_BACKWARD, n->w_ih, n->w_hh, n->bias, NULL, NULL, packed);
     pyrnn_backward_work(packed, &seq, &bytes);
     pyrnn_gradients grads = {.packed = packed, .saved = out.saved, .dy = dy, .dy_step = B * H, .dy_row = H};
     grads.dw_ih = buffer(n->item * (size_t)(gh * I)), grads.dw_hh = dw_hh, grads.work = buffer(bytes);
