@@ -1,9 +1,9 @@
 # Layer normalization: part of _core.pyx.
 
-cdef pyrnn_norm norm_of(x, gain, shift, double eps, int threads):
+cdef pyrnn_norm norm_of(cnp.ndarray x, gain, shift, double eps, int threads) noexcept:
     cdef pyrnn_norm norm
-    norm.dtype, norm.threads = 8 * x.dtype.itemsize, threads
-    norm.rows, norm.width, norm.eps = x.shape[0], x.shape[1], eps
+    norm.dtype, norm.threads = 8 * <int>cnp.PyArray_ITEMSIZE(x), threads
+    norm.rows, norm.width, norm.eps = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), eps
     norm.x, norm.x_row, norm.gain, norm.shift = data(x), stride(x, 0), data(gain), data(shift)
     return norm
 

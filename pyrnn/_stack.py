@@ -200,7 +200,7 @@ class Recurrent(Layer):
         widest = max(self.input_size, self.hidden_size)
         functional.check_size(self._cell, self.dtype, (1, batch, widest), self.hidden_size, "batch_size")
         if self.bidirectional or self._backwards:
-            raise ValueError("the layer cannot run step by step: a reverse direction begins at the end")
+            raise ValueError("a bidirectional layer cannot run step by step: one half begins at the end")
         packed = self._packs(_core.FORWARD)
         return Stream(packed, self.input_size, self.hidden_size, batch, self._cell.states, self.dtype)
 

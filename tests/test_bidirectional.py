@@ -1,4 +1,4 @@
-"""Bidirectional: over every cell, the reference of two directions and their merging; its laws; its errors."""
+"""Bidirectional: for every cell two directions and their merging, by the reference; its laws; its errors."""
 
 import copy
 import pickle

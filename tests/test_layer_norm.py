@@ -138,6 +138,15 @@ def test_half_of_a_wider_array_is_not_copied(dtype):
     ])  # fmt: skip
 
 
+def test_rows_may_lie_anywhere(isa, dtype):
+    layer, x, dy = problem(dtype, 6)
+    y, dx, *_ = everything(layer, x, dy)
+    assert_same(everything(layer, x[::-1], dy[::-1])[:2], [y[::-1], dx[::-1]])
+    assert_same(everything(layer, x[1::2], dy[1::2])[:2], [y[1::2], dx[1::2]])
+    one = np.broadcast_to(x[0], x.shape)
+    assert_same(everything(layer, one, np.broadcast_to(dy[0], dy.shape))[:2], [[y[0]] * 6, [dx[0]] * 6])
+
+
 def test_nan_stays_in_its_row(isa, dtype):
     layer, x, dy = problem(dtype)
     x[2, 16], x[3, 0] = np.nan, np.inf
