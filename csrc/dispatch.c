@@ -67,16 +67,6 @@ pyrnn_status pyrnn_describe(int cell, pyrnn_cell_info *info)
     return PYRNN_OK;
 }
 
-static int aligned(const void *p) { return (uintptr_t)p % ALIGNMENT == 0; }
-
-/* Whether a*b*c bytes can be addressed. Factors are >= 0. */
-static int fits(ptrdiff_t a, ptrdiff_t b, ptrdiff_t c)
-{
-    ptrdiff_t product;
-    return !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) &&
-           product <= PTRDIFF_MAX / 4; /* several such buffers lie side by side in one allocation */
-}
-
 static pyrnn_status judge_layer(const pyrnn_layer *layer)
 {
     if (layer->cell < 0 || layer->cell >= PYRNN_CELLS)

@@ -48,8 +48,10 @@ INLINE const char *ahead_of(const real *next, ptrdiff_t tile, ptrdiff_t k, ptrdi
     return next && skip < k * vecs * PYRNN_BYTES ? (const char *)next + skip : NULL;
 }
 
-/* A piece of a product: out[r][v] = before[v] + sum. rows, vecs and `far`, whether there is an `ahead`, are
- * constants. */
+/* Whether there is an `ahead`: 0, 1, or to be asked for each k. */
+enum { ASK = 2 };
+
+/* A piece of a product: out[r][v] = before[v] + sum. rows, vecs and `far` are constants. */
 INLINE void product_tile(int rows, int vecs, int far, const target *out, const target *before,
                          const real *const *a, span k, const real *w, const char *ahead)
 {
@@ -66,7 +68,9 @@ INLINE void product_tile(int rows, int vecs, int far, const target *out, const t
 #pragma GCC unroll 2
         for (ptrdiff_t i = 0; i < k.length; i++, w += vecs * L) {
             V wk[MAX_VECS];
-            if (far)
+            if (far == ASK)
+                __asm__("" : "+r"(ahead)); /* or the compiler would write the loop twice */
+            if (far == ASK ? ahead != NULL : far)
                 __builtin_prefetch(ahead, 0, 2), ahead += LINE;
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++)
@@ -168,7 +172,15 @@ INLINE void product_vecs(int rows, int vecs, int far, const target *out, const t
 }
 
 /* Never inlined: inside a time loop the compiler keeps the constants of tanh in registers across it, and spills
- * accumulators for them. Two of them: asking for what is in the cache already costs a twentieth of the time. */
+ * accumulators for them. Where tiles are small there are two: to ask for each k costs them a twentieth of the time, and
+ * so does asking for what is in the cache already. Where they are large it costs nothing, and a second one 50 KB. */
+#if PYRNN_BYTES == 64 || defined __aarch64__
+NOINLINE static void product_piece(int rows, int vecs, const target *out, const target *before,
+                                   const real *const *a, span k, const real *w, const char *ahead)
+{
+    product_vecs(rows, vecs, ASK, out, before, a, k, w, ahead);
+}
+#else
 NOINLINE static void near_piece(int rows, int vecs, const target *out, const target *before,
                                 const real *const *a, span k, const real *w)
 {
@@ -181,6 +193,16 @@ NOINLINE static void far_piece(int rows, int vecs, const target *out, const targ
     product_vecs(rows, vecs, 1, out, before, a, k, w, ahead);
 }
 
+INLINE void product_piece(int rows, int vecs, const target *out, const target *before, const real *const *a,
+                          span k, const real *w, const char *ahead)
+{
+    if (ahead)
+        far_piece(rows, vecs, out, before, a, k, w, ahead);
+    else
+        near_piece(rows, vecs, out, before, a, k, w);
+}
+#endif
+
 /* How far a piece takes a row of a. */
 INLINE ptrdiff_t piece_step(const span *k) { return k->runs > 1 ? k->runs * k->run_step : k->length; }
 
@@ -191,11 +213,9 @@ NOINLINE static void product(int rows, int vecs, const target *out, const V *ini
     const real *moved[MAX_ROWS];
     for (;;) {
         span part = take_piece(&k);
-        if (ahead) {
-            far_piece(rows, vecs, out, before, a, part, w, ahead);
+        product_piece(rows, vecs, out, before, a, part, w, ahead);
+        if (ahead)
             ahead += part.runs * part.length * LINE;
-        } else
-            near_piece(rows, vecs, out, before, a, part, w);
         if (k.runs == 0 || k.length == 0)
             return;
         for (int r = 0; r < rows; r++)

@@ -1,5 +1,6 @@
 /* The translation unit of the kernels, compiled once for each instruction set and dtype (CMakeLists.txt). It
  * turns the list of cells into functions and exports one table. */
+#include <math.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -75,6 +76,8 @@ static cell resolved(pyrnn_layer *layer)
 
 #include "gradients.h"
 
+#include "attention.h"
+
 #include "norm.h"
 
 /* A plain cell runs in a driver of its own, but where code is to be small. */
@@ -139,6 +142,8 @@ const pyrnn_kernels PYRNN_TABLE = {
     .gather = gather_pairs,
     .products = products,
     .finish = finish,
+    .attend = attend,
+    .attend_back = attend_back,
     .step_size = sizeof(step_memory),
     .step_init = step_init,
     .norm_forward = norm_forward,

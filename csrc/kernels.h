@@ -98,6 +98,22 @@ typedef struct {
     pyrnn_step_function *step;
 } pyrnn_cell_kernels;
 
+/* A call of attention, resolved. Sizes are rounded up for the widest vectors, so that the work is the same for every
+ * instruction set. */
+typedef struct {
+    const pyrnn_attention *call;
+    pyrnn_heads out, dout, dq, dk, dv;
+    void *stats; /* [B][N][Tq][2]: maximum, 1 / sum of exponentials; NULL where nobody wants them */
+    int threads;
+    ptrdiff_t keys, size; /* Tk and D, rounded up */
+    char *work; /* a part for each thread */
+    size_t work_thread;
+    pyrnn_seat *seats; /* one a thread */
+} pyrnn_attention_job;
+
+/* Queries that are in work at once, and keys, forward and backward. */
+enum { ATTENTION_QUERIES = 48, ATTENTION_KEYS = 256, ATTENTION_KEYS_BACK = 64 };
+
 typedef struct {
     int lanes;
     pyrnn_cell_kernels cells[PYRNN_CELLS];
@@ -112,6 +128,8 @@ typedef struct {
     void (*gather)(const pyrnn_job *job, const pyrnn_block *block, int thread);
     void (*products)(const pyrnn_job *job, const pyrnn_block *block, int thread);
     void (*finish)(const pyrnn_job *job, int thread); /* after the last block */
+    void (*attend)(const pyrnn_attention_job *job, int thread);
+    void (*attend_back)(const pyrnn_attention_job *job, int thread);
     size_t step_size; /* bytes of a prepared step */
     void (*step_init)(pyrnn_prepared *step); /* all but the job is left to do */
     void (*norm_forward)(const pyrnn_norm *norm, void *y, void *stats, ptrdiff_t from, ptrdiff_t to);
@@ -122,6 +140,17 @@ typedef struct {
 } pyrnn_kernels;
 
 enum { ALIGNMENT = 64 }; /* bytes, of packs, of work and of its parts */
+
+/* What the entries judge with. */
+static inline int aligned(const void *p) { return (uintptr_t)p % ALIGNMENT == 0; }
+
+/* Whether a*b*c bytes can be addressed. Factors are >= 0. */
+static inline int fits(ptrdiff_t a, ptrdiff_t b, ptrdiff_t c)
+{
+    ptrdiff_t product;
+    return !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) &&
+           product <= PTRDIFF_MAX / 4; /* several such buffers lie side by side in one allocation */
+}
 
 /* A row's width in the work of layer normalization: whole vectors of any instruction set. */
 static inline ptrdiff_t norm_columns(const pyrnn_norm *norm)
@@ -155,6 +184,9 @@ void pyrnn_call_run_here(const pyrnn_call *call); /* one whose job has one threa
 
 /* dispatch.c: what a pack was written for, once it has been judged. */
 pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);
+
+/* plan.c: how many of the threads that are allowed pay for so many operations. */
+int pyrnn_useful_threads(int threads, double flops);
 
 /* plan.c: operations of the products of a judged call's way forward. */
 double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer);

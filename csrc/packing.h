@@ -72,16 +72,18 @@ NOINLINE static void transpose(ptrdiff_t rows, ptrdiff_t columns, const real *fr
         }
 }
 
-/* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. */
-static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, real *out)
+/* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. Rows of w are w_step
+ * apart. */
+static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w,
+                         ptrdiff_t w_step, real *out)
 {
     ptrdiff_t panels = panels_of(H);
     for (ptrdiff_t panel = 0; panel < panels; panel += panels_at_once(gates)) {
         ptrdiff_t m = min_of(panels_at_once(gates), panels - panel), step = m * gates * L;
         for (ptrdiff_t v = 0; v < m * gates; v++) {
             ptrdiff_t j0 = (panel + v / gates) * L, n = min_of(L, H - j0);
-            const real *from = w + (block[v % gates] * H + j0) * K;
-            transpose(n, K, from, K, out + v * L, step);
+            const real *from = w + (block[v % gates] * H + j0) * w_step;
+            transpose(n, K, from, w_step, out + v * L, step);
             for (ptrdiff_t k = 0; k < K; k++)
                 for (ptrdiff_t l = n; l < L; l++)
                     out[k * step + v * L + l] = 0;
@@ -91,7 +93,8 @@ static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, 
 }
 
 /* Matrices for `product` over gates: out[group][panel][gate][unit][lane] = w[block[gate]*H + unit][lane]. */
-static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, real *out)
+static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, ptrdiff_t w_step,
+                      real *out)
 {
     ptrdiff_t panels = panels_of(H), width;
     for (ptrdiff_t k0 = 0; k0 < K; k0 += width) {
@@ -102,7 +105,7 @@ static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, con
                 for (ptrdiff_t j = panel * L; j < (panel + 1) * L; j++, out += width) {
                     ptrdiff_t filled = j < H ? n : 0;
                     for (ptrdiff_t k = 0; k < filled; k++)
-                        out[k] = w[(block[g] * H + j) * K + k0 + k];
+                        out[k] = w[(block[g] * H + j) * w_step + k0 + k];
                     for (ptrdiff_t k = filled; k < width; k++)
                         out[k] = 0;
                 }
@@ -121,16 +124,16 @@ static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void
     pack_bias(c->units, in_order, H, units, out + lay.units);
     if (use == PYRNN_FORWARD) {
         pack_bias(c->gates, c->block_x, H, b_ih, out + lay.bias_x);
-        pack_columns(c->gates, c->block_x, I, H, w_ih, out + lay.w);
+        pack_columns(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
     } else
-        pack_rows(c->gates, c->block_x, I, H, w_ih, out + lay.w);
+        pack_rows(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
     for (int i = 0; i < c->phases; i++) {
         const int *block = c->block_h + c->phase[i].first, count = c->phase[i].count;
         if (use == PYRNN_FORWARD) {
             pack_bias(count, block, H, b_hh, out + lay.bias_h[i]);
-            pack_columns(count, block, H, H, w_hh, out + lay.r[i]);
+            pack_columns(count, block, H, H, w_hh, H, out + lay.r[i]);
         } else
-            pack_rows(count, block, H, H, w_hh, out + lay.r[i]);
+            pack_rows(count, block, H, H, w_hh, H, out + lay.r[i]);
     }
 }
 

@@ -56,7 +56,7 @@ static size_t cache_size(void)
 }
 
 /* Waking a thread costs some microseconds, on a busy machine more, so each is given about 30 us of work at least. */
-static int useful_threads(int threads, double flops)
+int pyrnn_useful_threads(int threads, double flops)
 {
     const double flops_each = 3e6;
     const int most = 128; /* of one call's threads: a slip must not start a million */
@@ -121,7 +121,7 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
     if (weights >
         (double)job->l2) /* of few rows the time is that of the weights on their way, each step anew */
         flops = flops > FLOPS_PER_BYTE * (double)T * weights ? flops : FLOPS_PER_BYTE * (double)T * weights;
-    job->threads = useful_threads(seq->threads, training ? 2 * flops : flops);
+    job->threads = pyrnn_useful_threads(seq->threads, training ? 2 * flops : flops);
     job->pairs = pairs;
     if (training)
         kernels->plan_backward(job);

@@ -273,6 +273,66 @@ PYRNN_API pyrnn_status pyrnn_backward_chain(int n, int at_once, const pyrnn_sequ
                                             const pyrnn_gradients *grads);
 
 /*
+ * ---- Attention ----
+ * Scaled dot-product attention of N heads over B batch rows: Tq queries, Tk keys with a value each, vectors of size D.
+ *
+ *     s[i][j] = scale * q[i].k[j] + bias[i][j]      p[i] = softmax(s[i])      out[i] = sum_j p[i][j] v[j]
+ *
+ * s and p are never stored: keys are taken block by block with a running maximum and sum of every query.
+ *
+ *   q, out   [B][N][Tq][D]  element (b, n, t, d) at at[b*batch + n*head + t*step + d]; strides of any sign and size
+ *   k, v     [B][N][Tk][D]  likewise
+ *   lengths  [B]            NULL: every row has Tk keys. Keys and values from lengths[b] on are not read, and their
+ *                           gradients are zero
+ *   causal                  1: query i attends to the keys j <= i
+ *   bias     [B][N][Tq][Tk] NULL: none. Strides for the first three, 0 for an axis that it does not have; -inf
+ *                           hides a key from a query
+ *
+ * A query that may attend to nothing gives zeros, and takes no part in any gradient. Results depend neither on the
+ * threads nor, for a query, on the others and on the batch, bit for bit.
+ */
+typedef struct {
+    void *at;
+    ptrdiff_t batch, head, step;
+} pyrnn_heads;
+
+typedef struct {
+    int dtype, threads, causal;
+    ptrdiff_t batch, heads, queries, keys, size; /* B, N, Tq, Tk, D; N and D >= 1 */
+    double scale;
+    const int64_t *lengths;
+    const void *bias;
+    ptrdiff_t bias_batch, bias_head, bias_step;
+    pyrnn_heads q, k, v; /* only read */
+} pyrnn_attention;
+
+/* Bytes of work for forward or backward (a pyrnn_use). */
+PYRNN_API pyrnn_status pyrnn_attention_work(const pyrnn_attention *call, int use, size_t *bytes);
+
+/*
+ *   out    out      overlaps no input
+ *   stats  out      [B][N][Tq][2] for backward, NULL for inference: maximum of s, and 1 / sum of exp(s - maximum)
+ *   work   scratch  pyrnn_attention_work bytes, aligned to 64
+ */
+PYRNN_API pyrnn_status pyrnn_attention_forward(const pyrnn_attention *call, const pyrnn_heads *out,
+                                               void *stats, void *work);
+
+/*
+ *   out, stats  in   as forward wrote them
+ *   dout        in   the gradient of out
+ *   dq, dk, dv  out  those of q, k and v; overlap nothing
+ *   work        scratch
+ */
+typedef struct {
+    pyrnn_heads out, dout, dq, dk, dv;
+    const void *stats;
+    void *work;
+} pyrnn_attention_gradients;
+
+PYRNN_API pyrnn_status pyrnn_attention_backward(const pyrnn_attention *call,
+                                                const pyrnn_attention_gradients *grads);
+
+/*
  * ---- Layer normalization ----
  * Every row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450):
  *

@@ -189,6 +189,15 @@ INLINE V vtotal(V v)
     return v;
 }
 
+/* The largest of all lanes, in each of them; a NaN may go unseen. */
+INLINE V vlargest(V v)
+{
+#pragma GCC unroll 4
+    for (int left = L; left > 1; left /= 2)
+        v = vmax(__builtin_shufflevector(v, v, LOW), __builtin_shufflevector(v, v, HIGH));
+    return v;
+}
+
 /* ---- exp, sigmoid, tanh ----
  *
  * Each takes x = n ln2 + r with an integer n and |r| <= ln2/2, and s = exp(r) - 1 from a polynomial; its

@@ -14,7 +14,19 @@ from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell
 from .independent import IndRNN, MinGRU, MinLSTM
-from .layers import Bidirectional, Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
+from .layers import (
+    AdditiveAttention,
+    Bidirectional,
+    DotAttention,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    MultiHeadAttention,
+    PositionalEncoding,
+    Sequential,
+    TransformerEncoderLayer,
+)
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
 from .recurrent import GRU, LSTM, RNN
@@ -26,7 +38,9 @@ __all__ = [
     "LSTM",
     "RNN",
     "Adam",
+    "AdditiveAttention",
     "Bidirectional",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "GRUCell",
@@ -36,9 +50,11 @@ __all__ = [
     "Linear",
     "MinGRU",
     "MinLSTM",
+    "MultiHeadAttention",
     "PositionalEncoding",
     "RNNCell",
     "Sequential",
+    "TransformerEncoderLayer",
     "__version__",
     "clip_grad_norm",
     "cross_entropy",

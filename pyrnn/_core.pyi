@@ -37,6 +37,34 @@ def saved_size(
 def chained(packs: list[Array], use: int, x: Array, lengths: Array | None, threads: int) -> list[range]: ...
 def forward(calls: list[tuple[Any, ...]], threads: int, chain: bool = False) -> None: ...
 def backward(calls: list[tuple[Any, ...]], threads: int, chain: bool = False) -> None: ...
+def attention_forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    scale: float,
+    lengths: Array | None,
+    causal: bool,
+    bias: Array | None,
+    out: Array,
+    stats: Array | None,
+    threads: int,
+) -> None: ...
+def attention_backward(
+    q: Array,
+    k: Array,
+    v: Array,
+    scale: float,
+    lengths: Array | None,
+    causal: bool,
+    bias: Array | None,
+    out: Array,
+    stats: Array,
+    dout: Array,
+    dq: Array,
+    dk: Array,
+    dv: Array,
+    threads: int,
+) -> None: ...
 def norm_forward(
     x: Array, gain: Array, shift: Array, eps: float, y: Array, stats: Array | None, threads: int
 ) -> None: ...

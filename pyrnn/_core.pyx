@@ -57,6 +57,21 @@ cdef extern from "pyrnn.h" nogil:
         void *db_hh
         void *dunits
         void *work
+    ctypedef struct pyrnn_heads:
+        void *at
+        ptrdiff_t batch, head, step
+    ctypedef struct pyrnn_attention:
+        int dtype, threads, causal
+        ptrdiff_t batch, heads, queries, keys, size
+        double scale
+        const int64_t *lengths
+        const void *bias
+        ptrdiff_t bias_batch, bias_head, bias_step
+        pyrnn_heads q, k, v
+    ctypedef struct pyrnn_attention_gradients:
+        pyrnn_heads out, dout, dq, dk, dv
+        const void *stats
+        void *work
     const char *pyrnn_message(int status)
     int pyrnn_describe(int cell, pyrnn_cell_info *info)
     int pyrnn_isa_count()
@@ -81,6 +96,9 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_chain_pays(int n, const void *const *packed, int use, const pyrnn_sequence *seq)
     int pyrnn_forward_chain(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs)
     int pyrnn_backward_chain(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
+    int pyrnn_attention_work(const pyrnn_attention *call, int use, size_t *bytes)
+    int pyrnn_attention_forward(const pyrnn_attention *call, const pyrnn_heads *out, void *stats, void *work)
+    int pyrnn_attention_backward(const pyrnn_attention *call, const pyrnn_attention_gradients *grads)
     ctypedef struct pyrnn_norm:
         int dtype, threads
         ptrdiff_t rows, width
@@ -331,3 +349,4 @@ def backward(list calls, int threads, bint chain=False):
 
 include "_norm.pxi"
 include "_step.pxi"
+include "_attention.pxi"

@@ -3,6 +3,8 @@
 Each is a `pyrnn._layer.Layer`, whose docstring says what that asks of it.
 """
 
+from .alignment import AdditiveAttention, DotAttention
+from .attention import MultiHeadAttention
 from .bidirectional import Bidirectional
 from .dropout import Dropout
 from .embedding import Embedding
@@ -10,13 +12,18 @@ from .layer_norm import LayerNorm
 from .linear import Linear
 from .positional_encoding import PositionalEncoding
 from .sequential import Sequential
+from .transformer import TransformerEncoderLayer
 
 __all__ = [
+    "AdditiveAttention",
     "Bidirectional",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "LayerNorm",
     "Linear",
+    "MultiHeadAttention",
     "PositionalEncoding",
     "Sequential",
+    "TransformerEncoderLayer",
 ]

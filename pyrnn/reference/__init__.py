@@ -1,12 +1,25 @@
 """The recurrences in plain NumPy: slow, clear, and the truth that the fast kernels are tested against.
 
 One file a cell, each holding its formula (``point``) and its derivative (``back``); `sequence` walks a cell
-over time, `stack` builds layers and directions out of that, `layers` has what has no recurrence. Nothing here
-uses the compiled part of the library. The gradients are proved by central differences and compared with
-PyTorch in the tests.
+over time, `stack` builds layers and directions out of that, `layers`, `attention` and `transformer` have
+what has no recurrence. Nothing here uses the compiled part of the library. The gradients are proved by
+central differences and compared with PyTorch in the tests.
 """
 
-from . import gru, gru_before, indrnn, layers, lstm, lstm_coupled, mingru, minlstm, rnn_relu, rnn_tanh
+from . import (
+    attention,
+    gru,
+    gru_before,
+    indrnn,
+    layers,
+    lstm,
+    lstm_coupled,
+    mingru,
+    minlstm,
+    rnn_relu,
+    rnn_tanh,
+    transformer,
+)
 from .common import Cell
 from .sequence import Tape, backward, forward
 from .stack import StackTape, names_of, stack_backward, stack_forward
@@ -15,6 +28,7 @@ __all__ = [
     "Cell",
     "StackTape",
     "Tape",
+    "attention",
     "backward",
     "cells",
     "forward",
@@ -22,6 +36,7 @@ __all__ = [
     "names_of",
     "stack_backward",
     "stack_forward",
+    "transformer",
 ]
 
 # The names are those of the compiled registry, so that a test can walk both.

@@ -1,31 +1,11 @@
 /* Layer normalization with every instruction set that this CPU has, in both dtypes: the formula forward, sums that
  * vanish backward, the same bits for any number of threads, and the reasons for which nothing is done. Prints what
  * was run and exits with the number of failures. */
-#include "check.h"
+#include "numbers.h"
 #include <math.h>
 #include <stdint.h>
 
 enum { MARGIN = 3 }; /* numbers between the rows of x */
-
-static double at(int dtype, const void *p, ptrdiff_t i)
-{
-    return dtype == PYRNN_F32 ? (double)((const float *)p)[i] : ((const double *)p)[i];
-}
-
-static void *numbers(int dtype, ptrdiff_t n)
-{
-    static unsigned seed = 1;
-    void *p = buffer((size_t)n * (size_t)dtype / 8);
-    for (ptrdiff_t i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        double v = (double)(seed >> 8) / (1 << 23) - 1;
-        if (dtype == PYRNN_F32)
-            ((float *)p)[i] = (float)v;
-        else
-            ((double *)p)[i] = v;
-    }
-    return p;
-}
 
 typedef struct {
     pyrnn_norm norm;

@@ -1,0 +1,52 @@
+# Attention: arrays are (B, N, T, D) views of any strides whose last axis is contiguous.
+
+
+cdef pyrnn_heads heads_of(array):
+    cdef pyrnn_heads heads
+    heads.at, heads.batch, heads.head, heads.step = data(array), stride(array, 0), stride(array, 1), stride(array, 2)
+    return heads
+
+
+cdef pyrnn_attention attention_of(q, k, v, double scale, lengths, bint causal, bias, int threads):
+    cdef pyrnn_attention call
+    call.dtype, call.threads, call.causal, call.scale = 8 * q.dtype.itemsize, threads, causal, scale
+    call.batch, call.heads, call.queries, call.size = q.shape
+    call.keys = k.shape[2]
+    call.lengths = <const int64_t *>data(lengths)
+    call.bias = data(bias)
+    call.bias_batch = call.bias_head = call.bias_step = 0
+    if bias is not None:  # broadcast axes have the stride 0
+        call.bias_batch, call.bias_head, call.bias_step = stride(bias, 0), stride(bias, 1), stride(bias, 2)
+    call.q, call.k, call.v = heads_of(q), heads_of(k), heads_of(v)
+    return call
+
+
+def attention_forward(q, k, v, double scale, lengths, bint causal, bias, out, stats, int threads):
+    """Writes out; and stats (B, N, Tq, 2) unless that is None. lengths int64; bias (B, N, Tq, Tk), of any strides, or None."""
+    cdef pyrnn_attention call = attention_of(q, k, v, scale, lengths, causal, bias, threads)
+    cdef pyrnn_heads to = heads_of(out)
+    cdef size_t size
+    check(pyrnn_attention_work(&call, PYRNN_FORWARD, &size))
+    held = buffer(size)
+    cdef void *work = data(held)
+    cdef void *kept = data(stats)
+    cdef int status
+    with nogil:
+        status = pyrnn_attention_forward(&call, &to, kept, work)
+    check(status)
+
+
+def attention_backward(q, k, v, double scale, lengths, bint causal, bias, out, stats, dout, dq, dk, dv, int threads):
+    """Writes dq, dk and dv."""
+    cdef pyrnn_attention call = attention_of(q, k, v, scale, lengths, causal, bias, threads)
+    cdef pyrnn_attention_gradients grads
+    cdef size_t size
+    check(pyrnn_attention_work(&call, PYRNN_BACKWARD, &size))
+    held = buffer(size)
+    grads.out, grads.dout, grads.dq = heads_of(out), heads_of(dout), heads_of(dq)
+    grads.dk, grads.dv = heads_of(dk), heads_of(dv)
+    grads.stats, grads.work = data(stats), data(held)
+    cdef int status
+    with nogil:
+        status = pyrnn_attention_backward(&call, &grads)
+    check(status)

@@ -1,0 +1,84 @@
+"""The reference of the attention layers, proved by central differences."""
+
+import numpy as np
+import pytest
+
+from pyrnn.reference import attention
+
+from .test_layers import central_difference
+
+B, N, TQ, TK, E = 2, 2, 3, 4, 6
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("lengths", [None, [3, 0]])
+def test_multi_head(causal, lengths):
+    x = [normal(B, T, E, seed=i) for i, T in enumerate((TQ, TK, TK))]
+    params = {"in_proj_weight": normal(3 * E, E) / 2, "in_proj_bias": normal(3 * E)}
+    params |= {"out_proj.weight": normal(E, E), "out_proj.bias": normal(E)}
+    added, dy = attention.hide(TQ, TK, causal, lengths), normal(B, TQ, E)
+    y, p, dx, grads = attention.multi_head(x, params, N, added, dy)
+    assert y.shape == dy.shape and p.shape == (B, N, TQ, TK)
+    for i in range(3):
+
+        def loss(new, i=i):
+            return float(
+                (attention.multi_head([*x[:i], new, *x[i + 1 :]], params, N, added, dy)[0] * dy).sum()
+            )
+
+        np.testing.assert_allclose(dx[i], central_difference(loss, x[i]), atol=1e-7)
+    for name, value in params.items():
+
+        def loss(new, name=name):
+            return float((attention.multi_head(x, params | {name: new}, N, added, dy)[0] * dy).sum())
+
+        np.testing.assert_allclose(grads[name], central_difference(loss, value), atol=1e-7)
+
+
+def test_softmax():
+    s, dp = normal(3, 5), normal(3, 5)
+    s[0, 2] = -np.inf
+    p = attention.softmax(s)
+    np.testing.assert_allclose(p.sum(-1), 1)
+    assert p[0, 2] == 0
+    finite = np.where(np.isinf(s), -1e3, s)
+    slope = central_difference(lambda new: float((attention.softmax(new) * dp).sum()), finite)
+    np.testing.assert_allclose(attention.softmax_back(p, dp), slope, atol=1e-8)
+    assert not attention.softmax(np.full((1, 3), -np.inf)).any()
+
+
+def test_additive_scores():
+    q, v, ds = normal(B, TQ, 3), normal(B, TK, 4), normal(B, TQ, TK)
+    params = {
+        "weight_query": normal(5, 3),
+        "weight_value": normal(5, 4),
+        "bias": normal(5),
+        "score": normal(5),
+    }
+    dq, dv, grads = attention.additive_scores_back(q, v, params, ds)
+
+    def loss(q=q, v=v, **new):
+        return float((attention.additive_scores(q, v, params | new) * ds).sum())
+
+    np.testing.assert_allclose(dq, central_difference(lambda new: loss(q=new), q), atol=1e-8)
+    np.testing.assert_allclose(dv, central_difference(lambda new: loss(v=new), v), atol=1e-8)
+    for name, value in params.items():
+        slope = central_difference(lambda new, name=name: loss(**{name: new}), value)
+        np.testing.assert_allclose(grads[name], slope, atol=1e-8)
+
+
+def test_general_scores():
+    q, v, weight, ds = normal(B, TQ, 3), normal(B, TK, 4), normal(3, 4), normal(B, TQ, TK)
+    slopes = attention.general_scores_back(q, v, weight, 0.5, ds)
+    for i, value in enumerate((q, v, weight)):
+
+        def loss(new, i=i):
+            given = [q, v, weight]
+            given[i] = new
+            return float((attention.general_scores(*given, 0.5) * ds).sum())
+
+        np.testing.assert_allclose(slopes[i], central_difference(loss, value), atol=1e-8)
