@@ -143,8 +143,8 @@ class MultiHeadAttention(Layer):
         """
         need_weights = _check.flag(need_weights, "need_weights")
         average = _check.flag(average_attn_weights, "average_attn_weights")
-        call = _Call(self, (query, key, value), mask, causal, lengths)
-        output = call.forward(training=False)
+        call = _Call(self, (query, key, value), mask, causal, lengths, training=False)
+        output = call.forward()
         if not need_weights:
             return output
         weights = call.weights()
@@ -180,8 +180,8 @@ class MultiHeadAttention(Layer):
         TypeError, ValueError
             An argument (or `doutput`, from `pull`) is of the wrong type or shape; the message names it.
         """
-        call = _Call(self, (query, key, value), mask, causal, lengths)
-        output = call.forward(training=True)
+        call = _Call(self, (query, key, value), mask, causal, lengths, training=True)
+        output = call.forward()
         shape = output.shape
 
         def pull(doutput: ArrayLike) -> tuple[Array, Array | None, Array | None, Gradients]:
@@ -212,9 +212,13 @@ class _Call:
         mask: ArrayLike | None,
         causal: bool,
         lengths: ArrayLike | None,
+        *,
+        training: bool,
     ) -> None:
         self.dtype, self.N, self.E = layer.dtype, layer.num_heads, layer.embed_dim
-        self.params = layer.params.copy()  # an optimizer may step before pull
+        self.training = training
+        # An optimizer may step before pull.
+        self.params = layer.params.copy() if training else dict(layer.params)
         self.axes = (0, 2, 1, 3) if layer.batch_first else (1, 2, 0, 3)  # of (.., .., N, D) as (B, N, T, D)
         self.owner = [0, 0 if inputs[1] is None else 1, 2]  # which input is each role's
         if inputs[2] is None:
@@ -273,8 +277,8 @@ class _Call:
         parts = joined.reshape(*x.shape[:2], roles, self.N, self.E // self.N)
         return [parts[:, :, role].transpose(self.axes) for role in range(roles)]
 
-    def forward(self, training: bool) -> Array:
-        """Compute the output; keep q, k, v, and with `training` what the way back needs besides."""
+    def forward(self) -> Array:
+        """Compute the output; keep q, k, v, and in training what the way back needs besides."""
         self.q_k_v: list[Array] = []
         for first, last in self._groups():
             x = self.x[first]
@@ -286,7 +290,7 @@ class _Call:
             self.q_k_v += self._heads(joined, x, last - first)
         shape = self.x[0].shape
         self.out = _core.empty((shape[0] * shape[1], self.E), self.dtype)
-        self.stats = _core.empty((self.B, self.N, self.Tq, 2), self.dtype) if training else None
+        self.stats = _core.empty((self.B, self.N, self.Tq, 2), self.dtype) if self.training else None
         (out,) = self._heads(self.out, self.x[0], 1)
         q, k, v = self.q_k_v
         options = self.scale, self.lengths, self.causal, self.bias
