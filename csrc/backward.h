@@ -120,13 +120,14 @@ INLINE void backward_list(const cell *c, const pyrnn_job *job, const backward_sp
     space->x[pair] = (const real *)job->x + t * job->x_step + row->row * job->x_row;
     space->dx[pair] = job->dx ? (real *)job->dx + t * job->dx_step + row->row * job->dx_row : NULL;
     for (int i = 0; i < c->phases; i++)
-        space->h[i][pair] = i > 0 ? row->saved + c->phase[i].source * job->H
+        space->h[i][pair] = i > 0        ? row->saved + c->phase[i].source * job->H
                             : c->general ? row->read
                                          : row->prev[0];
 }
 
 /* The part of the states' gradients that zoneout leads past the cell; the other stays in ds. */
-INLINE void backward_zone(const cell *c, const pyrnn_job *job, const backward_row *row, ptrdiff_t j, V *ds, V *past)
+INLINE void backward_zone(const cell *c, const pyrnn_job *job, const backward_row *row, ptrdiff_t j, V *ds,
+                          V *past)
 {
     for (int q = 0; q < c->states; q++) {
         past[q] = vset(0);
@@ -193,7 +194,8 @@ NOINLINE static void backward_general(const cell *c, back_function *back, int ph
 }
 
 INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job,
-                           const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc, const real *units)
+                           const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
+                           const real *units)
 {
     if (c->general)
         backward_general(c, back, phase, job, row, j, panel_step, acc, units);

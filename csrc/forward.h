@@ -61,8 +61,8 @@ INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const r
 }
 
 /* The initial h of a strip's rows as their first product reads it. */
-static void forward_mask_initial(const cell *c, const pyrnn_job *job, const real *zero, const forward_row *rows,
-                                 ptrdiff_t n)
+static void forward_mask_initial(const cell *c, const pyrnn_job *job, const real *zero,
+                                 const forward_row *rows, ptrdiff_t n)
 {
     for (ptrdiff_t r = 0; r < n; r++) {
         const real *mask = (const real *)job->mask + rows[r].row * job->H;
@@ -205,7 +205,8 @@ INLINE void forward_alone(const cell *c, point_function *point, const pyrnn_job 
 {
     for (ptrdiff_t r = 0; r < n; r++)
         for (ptrdiff_t p = panels.from; p < panels.to; p++)
-            forward_point(c, point, 0, job, rows + r, p * L, ax + p * ax_panel + r * c->gates * L, NULL, units);
+            forward_point(c, point, 0, job, rows + r, p * L, ax + p * ax_panel + r * c->gates * L, NULL,
+                          units);
 }
 
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */

@@ -77,8 +77,8 @@ static double weights_of(const pyrnn_layer *layer)
 {
     pyrnn_cell_info info;
     pyrnn_describe(layer->cell, &info);
-    return (double)layer->units * (info.gates * (double)layer->inputs + info.recurrent * (double)layer->units) *
-           layer->dtype / 8;
+    return (double)layer->units *
+           (info.gates * (double)layer->inputs + info.recurrent * (double)layer->units) * layer->dtype / 8;
 }
 
 double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer)

@@ -118,7 +118,8 @@ typedef struct {
     int cell;                /* pyrnn_cell */
     int dtype;               /* pyrnn_dtype */
     ptrdiff_t inputs, units; /* I and H, both >= 1 (I is a macro of complex.h) */
-    signed char activation, recurrent_activation; /* pyrnn_activation: of the candidate and the output, of the gates */
+    signed char activation,
+        recurrent_activation; /* pyrnn_activation: of the candidate and the output, of the gates */
     signed char peepholes; /* 1: an LSTM's gates see c */
     signed char masked; /* 1: training multiplies h with a mask before products read it */
     float clip; /* > 0: an LSTM's c stays between -clip and clip */

@@ -59,8 +59,8 @@ INLINE void step_phase(const cell *c, point_function *point, int phase, const st
         product_of_row(b.groups, (int)vecs, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a,
                        (span){1, H, 0}, packed + step->lay.r[phase] + at * H, vecs * L * H);
         for (int p = 0; p < b.groups * b.panels; p++)
-            forward_point(c, point, phase, job, row, (b.panel + p) * L, ax + p * c->gates * L,
-                          ah + p * count, NULL);
+            forward_point(c, point, phase, job, row, (b.panel + p) * L, ax + p * c->gates * L, ah + p * count,
+                          NULL);
     }
 }
 

@@ -227,10 +227,11 @@ class Recurrent(Layer):
             for slot, (dx, dstate0, weights) in zip(slots, results, strict=True):
                 initial[slot] = dstate0
                 if (mask := noise[slot].w_hh) is not None:
-                    np.multiply(weights.w_hh, mask, out=weights.w_hh)
+                    weights.w_hh[...] *= mask
                 if (mask := noise[slot].x) is not None:
                     dx *= mask
-                grads.update({n: g for n, g in zip(self._names(slot), weights, strict=True) if n is not None})
+                named = zip(self._names(slot), weights, strict=True)
+                grads.update({n: g for n, g in named if n is not None and g is not None})
             dy = results[-1][0]
             if self.bidirectional:
                 dy = np.add(results[0][0], dy, out=dy)

@@ -303,9 +303,8 @@ def vjp(
         if dstate is not None:
             dstate = tuple(_check.contiguous(dstate, seq.x.dtype, "dstate", (entry.states, B, units)))
         ((dx, dstate0, back),) = pull([kept], [dy], [dstate])
-        grads = {"dw_ih": back.w_ih, "dw_hh": back.w_hh, "db_ih": back.b_ih, "db_hh": back.b_hh}
-        if back.units is not None:
-            grads["dw_units"] = back.units
+        names = ("dw_ih", "dw_hh", "db_ih", "db_hh", "dw_units")
+        grads = {name: a for name, a in zip(names, back, strict=True) if a is not None}
         return {"dx": dx, "dstate": np.stack(dstate0), **grads}
 
     return (y, np.stack(state)), pull_arrays

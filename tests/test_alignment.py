@@ -11,7 +11,7 @@ from pyrnn.reference import attention
 
 from .disguises import FLAGS, RNGS, SIZES, wrong_kinds, wrong_lengths, wrong_shapes
 from .problems import assert_names, assert_near, tolerance
-from .test_layers import central_difference
+from .slopes import central_difference
 
 B, TQ, T, Q, V = 3, 4, 6, 3, 5
 

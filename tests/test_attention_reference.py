@@ -5,7 +5,7 @@ import pytest
 
 from pyrnn.reference import attention
 
-from .test_layers import central_difference
+from .slopes import central_difference
 
 B, N, TQ, TK, E = 2, 2, 3, 4, 6
 

@@ -240,7 +240,7 @@ OPTIONS = {
     "batch_first": FLAGS,
     "bidirectional": FLAGS,
     "reset_after": FLAGS,
-    "nonlinearity": ["sigmoid", "TANH", "", None, 3, ["tanh"]],
+    "nonlinearity": ["swish", "TANH", "", None, 3, ["tanh"]],
     "dropout": NUMBERS,
     "dtype": [*DTYPES, None],
     "rng": RNGS,

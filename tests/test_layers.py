@@ -14,6 +14,7 @@ from pyrnn._random import as_generator
 from pyrnn.layers import Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
 
 from .problems import eighths
+from .slopes import STEP, TOLERANCE, slope
 
 
 def linear(dtype=np.float64, **options):
@@ -55,22 +56,6 @@ MAKERS = {
 @pytest.fixture(params=MAKERS.values(), ids=MAKERS.keys())
 def make(request):
     return request.param
-
-
-# The two errors of a central difference are about STEP**2, times a third derivative, and eps / STEP.
-STEP = 2.0**-17
-TOLERANCE = 64 * (STEP**2 + 2.0**-52 / STEP)
-
-
-def slope(f, array, step):
-    """The gradient of f at `array`."""
-    found = np.empty(array.shape)
-    for at in np.ndindex(array.shape):
-        up, down = array.copy(), array.copy()
-        up[at] += step
-        down[at] -= step
-        found[at] = (f(up) - f(down)) / (2 * step)
-    return found
 
 
 def snapshot(layer):

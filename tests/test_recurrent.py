@@ -87,11 +87,13 @@ def test_directions_are_the_functions(cell, dtype):
     x, state, _, _ = drawn(layer)
     y, final = layer(x, as_state(state), **ragged(T, B))
     for direction, suffix in enumerate(("", "_reverse")):
-        weights = [
-            layer.params[f"{name}_l0{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
-        arguments = (cell, x, state[:, direction], *weights)
-        alone, last = functional.forward(*arguments, **ragged(T, B), reverse=bool(direction))
+        weights = {"w_hh": np.zeros((0, H), dtype)} | {
+            key: layer.params[f"{name}_l0{suffix}"]
+            for key, name in reference.names_of(reference.cells[cell]).items()
+            if f"{name}_l0{suffix}" in layer.params
+        }
+        options = {**weights, **ragged(T, B), "reverse": bool(direction)}
+        alone, last = functional.forward(cell, x, state[:, direction], **options)
         np.testing.assert_array_equal(y[:, :, direction * H : (direction + 1) * H], alone)
         np.testing.assert_array_equal(as_array(final)[:, direction], last)
 
@@ -282,11 +284,17 @@ def test_dropout_is_reproducible_from_a_seed():
 @pytest.mark.parametrize("bias", [True, False])
 def test_parameters_have_the_names_and_layouts_of_pytorch(cell, layers, directions, bias):
     layer = made(cell, layers, directions, bias=bias)
-    rows, expected = _registry.REGISTRY[cell].gates * H, {}
+    entry, expected = _registry.REGISTRY[cell], {}
+    rows = entry.gates * H
     for number, suffix in itertools.product(range(layers), ("", "_reverse")[:directions]):
         inputs = directions * H if number else N_IN
-        shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, H)}
-        shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
+        shapes = {"weight_ih": (rows, inputs)}
+        if entry.recurrent:
+            shapes["weight_hh"] = (rows, H)
+        if bias:
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if entry.recurrent else {"bias_ih": (rows,)}
+        if cell == "indrnn":
+            shapes["weight_hh"] = (1, H)
         expected |= {f"{name}_l{number}{suffix}": shape for name, shape in shapes.items()}
     assert {name: array.shape for name, array in layer.params.items()} == expected
     assert list(layer.state_dict()) == list(expected)
@@ -318,7 +326,7 @@ def test_a_clone_computes_the_same(cell, clone, called):
     if clone is not copy.copy:
         np.testing.assert_array_equal(other.vjp(x)[0][0], layer.vjp(x)[0][0])  # the masks too
         before = layer(x)[0]
-        other.params["weight_hh_l0"] = other.params["weight_hh_l0"] * 2
+        other.params["weight_ih_l0"] = other.params["weight_ih_l0"] * 2
         assert (other(x)[0] != before).any()
         np.testing.assert_array_equal(layer(x)[0], before)
 

@@ -11,7 +11,7 @@ import pyrnn
 from pyrnn import _core, _registry, functional
 
 from .cells import layer_of
-from .problems import assert_same, infer, problem, ragged, run
+from .problems import WEIGHTS, assert_same, infer, problem, ragged, run
 from .processes import python
 
 # B, I, H: few rows share out their units, many the rows.
@@ -184,14 +184,15 @@ def calls_of_the_binding(cell):
     entry, dtype = _registry.REGISTRY[cell], np.dtype(np.float32)
     T, B, I, H = 50, 20, 64, 64
     given = problem(cell, dtype, T, B, I, H)
-    weights = [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    weights = [given[name] for name in (*WEIGHTS, "w_units") if name in given]
     forward, back = (
         functional.pack(entry, use, functional.Weights(*weights)) for use in (_core.FORWARD, _core.BACKWARD)
     )
     y, state = np.empty((T, B, H), dtype), tuple(np.empty((B, H), dtype) for _ in range(entry.states))
     saved = np.empty(_core.saved_size(entry.number, dtype, I, H, T, B, None), dtype)
     grads = [np.empty_like(array) for array in weights]
-    dx, sequence = np.empty_like(given["x"]), (given["x"], None, None, None, False)
+    grads += [None] * (5 - len(grads))
+    dx, sequence = np.empty_like(given["x"]), (given["x"], None, None, None, False, None, 0)
     step = layer_of(cell)(I, 256, rng=0).stream(200)
     x_t = np.zeros((200, I), dtype)
     return {
@@ -199,7 +200,7 @@ def calls_of_the_binding(cell):
         "backward": lambda: _core.backward(
             [(back, *sequence, saved, given["dy"], None, dx, None, *grads)], 1
         ),
-        "pack": lambda: functional.pack(entry, _core.FORWARD, *weights),
+        "pack": lambda: functional.pack(entry, _core.FORWARD, functional.Weights(*weights)),
         "stream": lambda: step(x_t),
     }
 

@@ -14,7 +14,7 @@ from pyrnn.reference import attention, transformer
 
 from .disguises import FLAGS, RNGS, SIZES, wrong_kinds, wrong_lengths, wrong_shapes
 from .problems import assert_near, tolerance
-from .test_layers import central_difference
+from .slopes import central_difference
 
 with np.load(Path(__file__).parent / "golden" / "transformer.npz") as file:
     GOLDEN = dict(file)

@@ -10,7 +10,7 @@ import pytest
 import pyrnn
 from pyrnn import _core, functional
 
-from .cells import cell_of, layer_of
+from .cells import SINGLE, cell_of, layer_of
 
 X = np.random.default_rng(1).standard_normal((4, 3, 5)).astype(np.float32)
 
@@ -75,7 +75,7 @@ def test_an_unchanged_layer_packs_nothing_again(cell, packs):
     layer.vjp(X)
     assert packs[4:] == [_core.BACKWARD] * 4
     layer.vjp(X[:1])[1](np.ones((1, 3, 14)))
-    layer.state_dict(), layer.params["weight_hh_l0"], repr(layer)
+    layer.state_dict(), layer.params["weight_ih_l0"], repr(layer)
     layer.vjp(X)
     layer(X)
     assert len(packs) == 8
@@ -91,6 +91,7 @@ def test_a_stream_packs_what_the_layer_has_not(cell, packs):
     assert packs == [_core.FORWARD] * 2
 
 
+@pytest.mark.parametrize("cell", SINGLE)
 def test_an_unchanged_cell_packs_nothing_again(cell, packs):
     single_step = single(cell)
     for x in (X[0], X[1], X[0, :1], X[0].astype(np.float64), X[0, 0]):
@@ -149,6 +150,7 @@ def by_the_flat_buffer(layer):
 WRITES = [by_item, by_update, by_update_of_one_bias, by_loading, by_adam, by_the_flat_buffer]
 
 
+@pytest.mark.parametrize("cell", SINGLE)
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("make", [stacked, single])
 def test_every_way_of_writing_reaches_the_next_call(cell, make, write):

@@ -81,7 +81,8 @@ INLINE void lstm_formula(int coupled, const V *ax, const V *ah, V *s, V *saved, 
         saved[1] = f;
 }
 
-INLINE void lstm_gradient(int coupled, const V *saved, const V *s0, const V *s1, V *ds, V *da, const place *at)
+INLINE void lstm_gradient(int coupled, const V *saved, const V *s0, const V *s1, V *ds, V *da,
+                          const place *at)
 {
     const int g_ = coupled ? 1 : 2, o_ = g_ + 1, peep = lstm_peepholes(at);
     V one = vset(1), i = saved[0], f = coupled ? one - i : saved[1], g = saved[g_], o = saved[o_], c = s0[1];

@@ -32,7 +32,7 @@ INLINE void mingru_point(int phase, const V *ax, const V *ah, V *s, V *saved, co
 {
     (void)phase, (void)ah;
     V z = saved[0] = gate(at, ax[0]), n = saved[1] = positive(ax[1]);
-    s[0] = vfma(z, n - s[0], s[0]);
+    s[0] = vfma(z, n, (vset(1) - z) * s[0]);
 }
 
 INLINE void mingru_back(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da,

@@ -7,7 +7,7 @@
  *
  *     f' = (1 + exp(-a_i)) / ((1 + exp(-a_i)) + (1 + exp(-a_f)))
  *
- * with every term divided by the largest. Feng et al. 2024, arXiv:2410.01201, section 3.2 and appendix B. */
+ * with every term divided by the largest, and gates that are infinite taken for very large ones. Feng et al. 2024, arXiv:2410.01201, section 3.2 and appendix B. */
 static const cell minlstm = {
     .name = "minlstm",
     .gates = 3,
@@ -21,8 +21,9 @@ static const cell minlstm = {
 INLINE void minlstm_point(int phase, const V *ax, const V *ah, V *s, V *saved, const place *at)
 {
     (void)phase, (void)ah, (void)at;
-    V most = vmax(vset(0), vmax(-ax[0], -ax[1])), one = vexp(-most);
-    V not_f = one + vexp(-ax[0] - most), not_i = one + vexp(-ax[1] - most), sum = not_f + not_i;
+    V limit = vset((real)1e30), af = vmin(limit, vmax(-limit, ax[0])), ai = vmin(limit, vmax(-limit, ax[1]));
+    V most = vmax(vset(0), vmax(-af, -ai)), one = vexp(-most);
+    V not_f = one + vexp(-af - most), not_i = one + vexp(-ai - most), sum = not_f + not_i;
     V f = not_i / sum, i = not_f / sum, n = positive(ax[2]);
     saved[0] = f, saved[1] = i, saved[2] = n;
     saved[3] = vsigmoid(-ax[0]), saved[4] = vsigmoid(-ax[1]);

@@ -20,8 +20,9 @@ activation, recurrent_activation = "identity", "sigmoid"
 
 def point(ax: Array, s: State, R: Recurrent, o: Options) -> tuple[State, State]:
     af, ai, an = ax
+    large = [np.clip(a, -1e30, 1e30) for a in (ai, af)]  # infinite gates are taken for very large ones
     with np.errstate(invalid="ignore"):  # which a NaN is for it
-        difference = np.logaddexp(0, -ai) - np.logaddexp(0, -af)  # log f - log i
+        difference = np.logaddexp(0, -large[0]) - np.logaddexp(0, -large[1])  # log f - log i
     f, i, n = sigmoid(difference), sigmoid(-difference), positive(an)
     return (f * s[0] + i * n,), (sigmoid(-af), sigmoid(-ai), f, i, n)
 

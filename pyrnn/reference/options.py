@@ -1,7 +1,7 @@
 """What a cell may be told: its activations and limits, and the random numbers of zoneout."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +37,9 @@ class Options(NamedTuple):
     clip: float | None = None  # of the LSTM's c
 
 
-def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(x: NDArray[Any]) -> NDArray[Any]:
     """Wellons' 32-bit mixer "lowbias32" ("Prospecting for hash functions", 2018)."""
-    low = np.uint64(0xFFFFFFFF)
+    low: Any = np.uint64(0xFFFFFFFF)
     x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x7FEB352D)) & low
     x = ((x ^ (x >> np.uint64(15))) * np.uint64(0x846CA68B)) & low
     return x ^ (x >> np.uint64(16))
@@ -47,10 +47,10 @@ def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def zoned(p: float, seed: int, state: int, t: int, B: int, H: int) -> NDArray[np.bool_]:
     """Which units (B, H) keep state number `state` at time t in training: each with probability `p`."""
-    low = np.uint64(0xFFFFFFFF)
+    low: Any = np.uint64(0xFFFFFFFF)
     key = mixed(np.array([((seed >> 32) + state) & 0xFFFFFFFF], np.uint64))
     for number in (seed & 0xFFFFFFFF, t):
-        key = mixed((key + np.uint64(number)) & low)
+        key = mixed((key + np.full(1, number, np.uint64)) & low)
     rows = mixed((key + np.arange(B, dtype=np.uint64)) & low)[:, None]
     units = (np.arange(H, dtype=np.uint64) * np.uint64(0x9E3779B9)) & low
     return (mixed((units + rows) & low) >> np.uint64(8)) < np.uint64(int(np.float32(p) * 2.0**24))

@@ -63,7 +63,8 @@ static net make(int cell, int dtype, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H)
     n.bias = numbers(dtype, n.info.gates * H, 1);
     pyrnn_packed_size(&n.layer, PYRNN_FORWARD, &bytes);
     n.packed = buffer(bytes);
-    expect(!pyrnn_pack(&n.layer, PYRNN_FORWARD, n.w_ih, n.w_hh, n.bias, NULL, NULL, n.packed), "pyrnn_pack");
+    expect(!pyrnn_pack(&n.layer, PYRNN_FORWARD, n.w_ih, n.w_hh, n.bias, NULL, n.w_hh, n.packed),
+           "pyrnn_pack");
     expect(!pyrnn_step_size(n.packed, B, &bytes), "pyrnn_step_size");
     n.step = buffer(bytes);
     expect(!pyrnn_step_init(n.packed, B, n.step), "pyrnn_step_init");
@@ -139,18 +140,22 @@ static void steps_are_the_whole(const net *n)
     expect(!memcmp(h, y, n->h_bytes) && !memcmp(state[0][0], y, n->h_bytes), "a step from zeros");
 }
 
-/* Without biases only zeros follow from zeros, and so from subnormal inputs and states. */
+/* From subnormal inputs and states follows what follows from zeros. */
 static void subnormals_are_zeros(const net *n)
 {
     const double tiny = n->layer.dtype == PYRNN_F32 ? 0x1p-128 : 0x1p-1024;
-    void *state[PYRNN_MAX_STATES], *x = numbers(n->layer.dtype, n->B * n->layer.inputs, tiny);
-    pyrnn_pack(&n->layer, PYRNN_FORWARD, n->w_ih, n->w_hh, NULL, NULL, NULL, n->packed);
-    for (int q = 0; q < n->info.states; q++)
-        state[q] = numbers(n->layer.dtype, n->B * n->layer.units, tiny);
-    pyrnn_step(n->step, x, NULL, state, NULL);
+    void *state[2][PYRNN_MAX_STATES];
+    pyrnn_pack(&n->layer, PYRNN_FORWARD, n->w_ih, n->w_hh, NULL, NULL, n->w_hh, n->packed);
+    for (int zero = 0; zero < 2; zero++) {
+        void *x = numbers(n->layer.dtype, n->B * n->layer.inputs, zero ? 0 : tiny);
+        for (int q = 0; q < n->info.states; q++)
+            state[zero][q] = numbers(n->layer.dtype, n->B * n->layer.units, zero ? 0 : tiny);
+        pyrnn_step(n->step, x, NULL, state[zero], NULL);
+    }
     for (int q = 0; q < n->info.states; q++)
         for (ptrdiff_t k = 0; k < n->B * n->layer.units; k++)
-            expect((n->layer.dtype == PYRNN_F32 ? ((float *)state[q])[k] : ((double *)state[q])[k]) == 0,
+            expect(n->layer.dtype == PYRNN_F32 ? ((float *)state[0][q])[k] == ((float *)state[1][q])[k]
+                                               : ((double *)state[0][q])[k] == ((double *)state[1][q])[k],
                    "subnormal numbers are zeros");
 }
 
@@ -174,7 +179,7 @@ static void *trained(const net *n, int threads, ptrdiff_t steps)
     expect(!pyrnn_forward(&seq, &out), "pyrnn_forward, training");
     pyrnn_packed_size(&n->layer, PYRNN_BACKWARD, &bytes);
     packed = buffer(bytes);
-    pyrnn_pack(&n->layer, PYRNN_BACKWARD, n->w_ih, n->w_hh, n->bias, NULL, NULL, packed);
+    pyrnn_pack(&n->layer, PYRNN_BACKWARD, n->w_ih, n->w_hh, n->bias, NULL, n->w_hh, packed);
     pyrnn_backward_work(packed, &seq, &bytes);
     pyrnn_gradients grads = {.packed = packed, .saved = out.saved, .dy = dy, .dy_step = B * H, .dy_row = H};
     grads.dw_ih = buffer(n->item * (size_t)(gh * I)), grads.dw_hh = dw_hh, grads.work = buffer(bytes);
