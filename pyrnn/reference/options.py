@@ -42,7 +42,7 @@ def mixed(x: NDArray[Any]) -> NDArray[Any]:
     low: Any = np.uint64(0xFFFFFFFF)
     x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x7FEB352D)) & low
     x = ((x ^ (x >> np.uint64(15))) * np.uint64(0x846CA68B)) & low
-    return x ^ (x >> np.uint64(16))
+    return np.asarray(x ^ (x >> np.uint64(16)))
 
 
 def zoned(p: float, seed: int, state: int, t: int, B: int, H: int) -> NDArray[np.bool_]:
