@@ -125,20 +125,6 @@ INLINE void backward_list(const cell *c, const pyrnn_job *job, const backward_sp
                                          : row->prev[0];
 }
 
-/* The part of the states' gradients that zoneout leads past the cell; the other stays in ds. */
-INLINE void backward_zone(const cell *c, const pyrnn_job *job, const backward_row *row, ptrdiff_t j, V *ds,
-                          V *past)
-{
-    for (int q = 0; q < c->states; q++) {
-        past[q] = vset(0);
-        if (zones(job, q)) {
-            VI keeps = zoned(job->layer.zoneout[q], row->key[q], j);
-            past[q] = choose(keeps, ds[q], past[q]);
-            ds[q] = choose(keeps, vset(0), ds[q]);
-        }
-    }
-}
-
 /* A unit panel of one row: from the gradient of the state to that of the pre-activations. `units` are the pack's, of a
  * general cell. */
 INLINE void backward_panel(const cell *c, back_function *back, int phase, const pyrnn_job *job,
@@ -167,7 +153,7 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
                 ds[q] = vset(0);
         ds[0] = ds[0] + get(row->dy + j, n);
         if (c->general)
-            backward_zone(c, job, row, j, ds, past);
+            zone_gradients(c, job, row->key, j, ds, past);
     }
     real *out = row->da + j / L * panel_step;
     for (int k = 0; k < c->slots; k++)

@@ -127,18 +127,6 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     }
 }
 
-/* Zoneout of a panel of states, from those before the step. */
-INLINE void forward_zone(const cell *c, const pyrnn_job *job, const forward_row *row, ptrdiff_t j, V *s)
-{
-    for (int q = 0; q < c->states; q++)
-        if (zones(job, q)) {
-            float p = job->layer.zoneout[q];
-            V before = get(row->prev[q] + j, job->H - j);
-            s[q] = job->saved ? choose(zoned(p, row->key[q], j), before, s[q])
-                              : vfma(vset((real)p), before - s[q], s[q]);
-        }
-}
-
 /* A unit panel of one row: from pre-activations to the next state. `units` are the pack's, of a general cell. */
 INLINE void forward_panel(const cell *c, point_function *point, int phase, const pyrnn_job *job,
                           const forward_row *row, ptrdiff_t j, const real *ax, const V *ah, const real *units)
@@ -163,7 +151,7 @@ INLINE void forward_panel(const cell *c, point_function *point, int phase, const
     if (phase < c->phases - 1)
         return;
     if (c->general) {
-        forward_zone(c, job, row, j, s);
+        zone_states(c, job, row->prev, row->key, j, s);
         if (job->mask)
             put(row->masked + j, s[0] * get(row->mask + j, n), n);
     }

@@ -1,9 +1,4 @@
-"""Stacks of recurrent layers that own their weights: all of LSTM, GRU and RNN but their formulas' names.
-
-The weights are packed for the kernels on the first call and stay packed. A stale pack is impossible: `params`
-hands out read-only views, every write goes through it and is counted, and a pack is used only for the count
-it was made at.
-"""
+"""Stacks of recurrent layers that own their weights: all of LSTM, GRU and RNN but their formulas' names."""
 
 from __future__ import annotations
 
@@ -17,10 +12,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _check, _core, _registry, functional
 from ._call import Call, kind_of, of_slot
-from ._layer import Gradients, Layer, as_size
-from ._noise import QUIET, Extras, Noise, draw
+from ._layer import Gradients, as_size
+from ._noise import QUIET, Extras, Noise
 from ._parameters import as_real
 from ._random import as_generator, dropout_mask
+from ._slots import Slots
 from .stream import Stream
 
 Array = NDArray[Any]
@@ -28,7 +24,7 @@ State = Any  # an array, or a tuple (h, c)
 NONE = Extras()
 
 
-class Recurrent(Layer):
+class Recurrent(Slots):
     """What LSTM, GRU and RNN share; see them."""
 
     _backwards = False  # whether what is otherwise the forward direction starts at the last valid step
@@ -76,11 +72,6 @@ class Recurrent(Layer):
         """Initial weights."""
         bound, rng = self.hidden_size**-0.5, self._generator
         self.params.update({n: rng.uniform(-bound, bound, a.shape) for n, a in self.params.items()})
-
-    @property
-    def directions(self) -> int:
-        """2 for a bidirectional layer, else 1."""
-        return 2 if self.bidirectional else 1
 
     def __call__(
         self,
@@ -243,71 +234,7 @@ class Recurrent(Layer):
             {name: grads[name] for name in self.params},
         )
 
-    # ---- what the calls above are made of; a slot is a direction of a layer ----
-
-    @property
-    def _slot_count(self) -> int:
-        return self.num_layers * self.directions
-
-    @property
-    def _drops(self) -> bool:
-        """Whether training changes what a layer reads: then it cannot run beside the one that writes it."""
-        return self.dropout > 0 or self._extras.input_dropout > 0
-
-    def _names(self, slot: int) -> list[str | None]:
-        """Of functional.Weights' fields."""
-        suffix = f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
-        return [None if name is None else name + suffix for name in self._weight_names]
-
-    def _slots(self, layer: int) -> range:
-        return range(layer * self.directions, (layer + 1) * self.directions)
-
-    def _part(self, array: Array, slot: int) -> Array:
-        """The features of a slot's direction."""
-        start = slot % self.directions * self.hidden_size
-        return array[..., start : start + self.hidden_size]
-
-    def _derived(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What `make` derives from the parameters at their present version: made now, or before."""
-        version = self.params.version
-        cached = self._packed
-        if cached is None or cached[0] != version:
-            cached = self._packed = (version, {})
-        value = cached[1].get(key)
-        if value is None:
-            value = cached[1][key] = make()
-        return value
-
-    def _packs(self, use: int) -> list[Array]:
-        """The packed weights of every slot."""
-        packs: list[Array] = self._derived(use, lambda: [self._pack(use, s) for s in range(self._slot_count)])
-        return packs
-
-    def _pack(self, use: int, slot: int, mask: Array | None = None) -> Array:
-        """`mask` multiplies the recurrent weights."""
-        found = [None if name is None else self.params.get(name) for name in self._names(slot)]
-        w_ih, w_hh, b_ih, b_hh, units = found
-        assert w_ih is not None
-        if w_hh is None:
-            w_hh = np.empty((0, self.hidden_size), self.dtype)
-        elif mask is not None:
-            w_hh = w_hh * mask
-        return functional.pack(self._cell, use, functional.Weights(w_ih, w_hh, b_ih, b_hh, units), self._told)
-
-    def _noisy_packs(self, use: int, noise: list[Noise]) -> list[Array]:
-        return [self._pack(use, slot, noise[slot].w_hh) for slot in range(self._slot_count)]
-
-    def _noise(self, call: Call, generator: np.random.Generator) -> list[Noise]:
-        """What each slot draws for a call of `vjp`."""
-        noisy = self._drops or self._extras.recurrent_dropout or self._extras.weight_dropout
-        if not noisy and not any(self._told.zoneout):
-            return [QUIET] * self._slot_count
-        B, H, noise = call.x.shape[1], self.hidden_size, []
-        for slot in range(self._slot_count):
-            inputs = self.input_size if slot < self.directions else self.directions * H
-            shapes = (B, inputs), (B, H), (self._cell.recurrent * H, H)
-            noise.append(draw(self._extras, self._told, *shapes, self.dtype, generator))
-        return noise
+    # ---- what the calls above are made of ----
 
     def _read(self, x: ArrayLike, state: State, lengths: ArrayLike | None, reset: ArrayLike | None) -> Call:
         array = as_real(x, self.dtype, "x")

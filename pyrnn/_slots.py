@@ -1,0 +1,104 @@
+"""The slots of a stack, each a direction of a layer: their names, packed weights and noise.
+
+The weights are packed for the kernels on the first call and stay packed. A stale pack is impossible: `params`
+hands out read-only views, every write goes through it and is counted, and a pack is used only for the count
+it was made at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _registry, functional
+from ._call import Call
+from ._layer import Layer
+from ._noise import QUIET, Extras, Noise, draw
+
+Array = NDArray[Any]
+
+
+class Slots(Layer):
+    """What a stack knows of its slots; a slot's number is layer * directions + direction."""
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    _cell: _registry.Cell
+    _extras: Extras
+    _told: _registry.Options
+    _weight_names: tuple[str | None, ...]
+
+    @property
+    def directions(self) -> int:
+        """2 for a bidirectional layer, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _slot_count(self) -> int:
+        return self.num_layers * self.directions
+
+    @property
+    def _drops(self) -> bool:
+        """Whether training changes what a layer reads: then it cannot run beside the one that writes it."""
+        return self.dropout > 0 or self._extras.input_dropout > 0
+
+    def _names(self, slot: int) -> list[str | None]:
+        """Of functional.Weights' fields."""
+        suffix = f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
+        return [None if name is None else name + suffix for name in self._weight_names]
+
+    def _slots(self, layer: int) -> range:
+        return range(layer * self.directions, (layer + 1) * self.directions)
+
+    def _part(self, array: Array, slot: int) -> Array:
+        """The features of a slot's direction."""
+        start = slot % self.directions * self.hidden_size
+        return array[..., start : start + self.hidden_size]
+
+    def _derived(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` derives from the parameters at their present version: made now, or before."""
+        version = self.params.version
+        cached = self._packed
+        if cached is None or cached[0] != version:
+            cached = self._packed = (version, {})
+        value = cached[1].get(key)
+        if value is None:
+            value = cached[1][key] = make()
+        return value
+
+    def _packs(self, use: int) -> list[Array]:
+        """The packed weights of every slot."""
+        packs: list[Array] = self._derived(use, lambda: [self._pack(use, s) for s in range(self._slot_count)])
+        return packs
+
+    def _pack(self, use: int, slot: int, mask: Array | None = None) -> Array:
+        """`mask` multiplies the recurrent weights."""
+        found = [None if name is None else self.params.get(name) for name in self._names(slot)]
+        w_ih, w_hh, b_ih, b_hh, units = found
+        assert w_ih is not None
+        if w_hh is None:
+            w_hh = np.empty((0, self.hidden_size), self.dtype)
+        elif mask is not None:
+            w_hh = w_hh * mask
+        return functional.pack(self._cell, use, functional.Weights(w_ih, w_hh, b_ih, b_hh, units), self._told)
+
+    def _noisy_packs(self, use: int, noise: list[Noise]) -> list[Array]:
+        return [self._pack(use, slot, noise[slot].w_hh) for slot in range(self._slot_count)]
+
+    def _noise(self, call: Call, generator: np.random.Generator) -> list[Noise]:
+        """What each slot draws for a call of `vjp`."""
+        noisy = self._drops or self._extras.recurrent_dropout or self._extras.weight_dropout
+        if not noisy and not any(self._told.zoneout):
+            return [QUIET] * self._slot_count
+        B, H, noise = call.x.shape[1], self.hidden_size, []
+        for slot in range(self._slot_count):
+            inputs = self.input_size if slot < self.directions else self.directions * H
+            shapes = (B, inputs), (B, H), (self._cell.recurrent * H, H)
+            noise.append(draw(self._extras, self._told, *shapes, self.dtype, generator))
+        return noise
