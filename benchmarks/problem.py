@@ -38,17 +38,22 @@ class Problem:
         if self.lengths is not None:
             self.dy[np.arange(T)[:, None] >= self.lengths] = 0
         self.params: dict[str, NDArray[np.float32]] = {}
-        rows = self.formula.gates * H
+        formula, names = self.formula, reference.names_of(self.formula)
+        if formula.recurrent and formula.units:
+            del names["w_units"]  # peepholes, which no benchmark has
         for index, width in enumerate(shape.passes()):
             suffix = f"_l{index // D}" + ("_reverse" if index % D else "")
+            rows, rows_hh = formula.gates * H, formula.recurrent * H
             sizes = {
-                "weight_ih": (rows, width),
-                "weight_hh": (rows, H),
-                "bias_ih": (rows,),
-                "bias_hh": (rows,),
+                "w_ih": (rows, width),
+                "w_hh": (rows_hh, H),
+                "b_ih": (rows,),
+                "b_hh": (rows_hh,),
+                "w_units": (formula.units, H),
             }
-            for name, size in sizes.items():
-                self.params[name + suffix] = ((2 * rng.random(size) - 1) / np.sqrt(H)).astype(np.float32)
+            for key, name in sorted(names.items(), key=lambda item: list(sizes).index(item[0])):
+                numbers = (2 * rng.random(sizes[key]) - 1) / np.sqrt(H)
+                self.params[name + suffix] = numbers.astype(np.float32)
 
     def __str__(self) -> str:
         return f"{self.cell} {self.shape.name}"
@@ -59,7 +64,7 @@ class Problem:
         return self.shape.layers == self.shape.directions == 1
 
     def flops(self, mode: Mode) -> float:
-        return flops(self.shape, self.formula.gates, mode)
+        return flops(self.shape, self.formula.gates, self.formula.recurrent, mode)
 
     @cached_property
     def truth(self) -> dict[str, Array]:

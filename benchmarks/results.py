@@ -68,7 +68,8 @@ class Row:
 
     @property
     def flops(self) -> float:
-        return flops(self.shape, reference.cells[self.cell].gates, self.mode)
+        formula = reference.cells[self.cell]
+        return flops(self.shape, formula.gates, formula.recurrent, self.mode)
 
     @property
     def of_roof(self) -> float | None:

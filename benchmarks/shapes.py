@@ -63,15 +63,16 @@ class Shape:
                 yield self.directions * self.H if layer else self.I
 
 
-def flops(shape: Shape, gates: int, mode: Mode) -> float:
+def flops(shape: Shape, gates: int, recurrent: int, mode: Mode) -> float:
     """Operations of the matrix products, two per multiply-add; the formulas of the gates are not counted.
 
-    Every valid step of every sequence multiplies (I + H) numbers with gates * H columns. The way back has
-    twice the products of the way there: the gradients of the operand and of the weights. A step is one step
-    of one sequence.
+    Every valid step of every sequence multiplies I numbers with gates * H columns, and H with recurrent * H.
+    The way back has twice the products of the way there: the gradients of the operand and of the weights. A
+    step is one step of one sequence.
     """
     rows = 1 if mode == "step" else shape.valid_steps
-    forward = sum(2.0 * rows * gates * shape.H * (width + shape.H) for width in shape.passes())
+    widths = (gates * width + recurrent * shape.H for width in shape.passes())
+    forward = sum(2.0 * rows * shape.H * width for width in widths)
     return 3 * forward if mode == "training" else forward
 
 

@@ -13,8 +13,6 @@ from ..problem import Array, Problem, named_state
 from .base import Arrays, Run, step_run
 from .numpy_plain import NumPyThreads
 
-_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-
 
 class NumpyReference(NumPyThreads):
     name = "reference"
@@ -38,8 +36,12 @@ class NumpyReference(NumPyThreads):
         return Run(call, result)
 
     def step(self, problem: Problem) -> Run:
-        w_ih, w_hh, b_ih, b_hh = (np.ascontiguousarray(problem.params[name].T) for name in _NAMES)
         cell, H = problem.formula, problem.shape.H
+        names = reference.names_of(cell)
+        given = {k: problem.params[f"{n}_l0"].T for k, n in names.items() if f"{n}_l0" in problem.params}
+        weights = {key: np.ascontiguousarray(array) for key, array in given.items()}
+        w_ih, w_hh, b_ih, b_hh = (weights.get(key, np.empty(0)) for key in ("w_ih", "w_hh", "b_ih", "b_hh"))
+        options = reference.options_of(cell, weights["w_units"].T if "w_units" in weights else None)
 
         def recurrent(v: Array, first: int = 0, last: int | None = None) -> Array:
             rows = slice(first * H, (cell.gates if last is None else last) * H)
@@ -50,7 +52,7 @@ class NumpyReference(NumPyThreads):
 
             def step(x_t: Array) -> Array:
                 nonlocal state
-                state, _ = cell.point((x_t @ w_ih + b_ih).reshape(-1, 1, H), state, recurrent)
+                state, _ = cell.point((x_t @ w_ih + b_ih).reshape(-1, 1, H), state, recurrent, options)
                 return state[0]
 
             return step
@@ -59,23 +61,9 @@ class NumpyReference(NumPyThreads):
 
 
 def _forward(problem: Problem) -> tuple[Array, Array, Any]:
-    if not problem.single:
-        return reference.stack_forward(
-            problem.formula, problem.x, None, problem.params, lengths=problem.lengths
-        )
-    w_ih, w_hh, b_ih, b_hh = (problem.params[name] for name in _NAMES)
-    y, state, tape = reference.forward(
-        problem.formula, problem.x, None, w_ih, w_hh, b_ih, b_hh, lengths=problem.lengths
-    )
-    return y, state[:, None], tape
+    return reference.stack_forward(problem.formula, problem.x, None, problem.params, lengths=problem.lengths)
 
 
 def _backward(problem: Problem, tape: Any) -> Arrays:
-    if not problem.single:
-        dx, _, grads = reference.stack_backward(problem.formula, tape, problem.dy)
-        return {"dx": dx, **grads}
-    got = reference.backward(problem.formula, tape, problem.dy)
-    return {
-        "dx": got["dx"],
-        **{n: got[k] for n, k in zip(_NAMES, ("dw_ih", "dw_hh", "db_ih", "db_hh"), strict=True)},
-    }
+    dx, _, grads = reference.stack_backward(problem.formula, tape, problem.dy)
+    return {"dx": dx, **grads}

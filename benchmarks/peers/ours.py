@@ -15,6 +15,7 @@ from .base import Arrays, Peer, Run, step_run
 # The cells that are an option of a class. Any other is the class of its own name: "foo_bar" is pyrnn.FooBar.
 _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "gru_before": ("GRU", {"reset_after": False}),
+    "lstm_coupled": ("LSTM", {"coupled": True}),
     "rnn_tanh": ("RNN", {"nonlinearity": "tanh"}),
     "rnn_relu": ("RNN", {"nonlinearity": "relu"}),
 }

@@ -21,6 +21,7 @@ from . import (
     transformer,
 )
 from .common import Cell
+from .options import options_of
 from .sequence import Tape, backward, forward
 from .stack import StackTape, names_of, stack_backward, stack_forward
 
@@ -34,6 +35,7 @@ __all__ = [
     "forward",
     "layers",
     "names_of",
+    "options_of",
     "stack_backward",
     "stack_forward",
     "transformer",

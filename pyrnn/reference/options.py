@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .common import Array, sigmoid
+from .common import Array, Cell, sigmoid
 
 
 class Activation(NamedTuple):
@@ -35,6 +35,22 @@ class Options(NamedTuple):
     gate: Activation
     units: Array | None = None  # (U, H): weights that each unit has for itself
     clip: float | None = None  # of the LSTM's c
+
+
+def options_of(
+    cell: Cell,
+    units: Array | None = None,
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+    clip: float | None = None,
+) -> Options:
+    """The options of a cell; None for an activation is the cell's own."""
+    return Options(
+        activations[activation or cell.activation],
+        activations[recurrent_activation or cell.recurrent_activation],
+        units,
+        clip,
+    )
 
 
 def mixed(x: NDArray[Any]) -> NDArray[Any]:

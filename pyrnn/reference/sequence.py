@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .common import Array, Cell, State
-from .options import Options, activations, zoned
+from .options import Options, options_of, zoned
 
 
 class Tape(NamedTuple):
@@ -102,12 +102,7 @@ def forward(
         ax += b_ih
     ax = ax.reshape(T, B, cell.gates, H).swapaxes(1, 2)
 
-    options = Options(
-        activations[activation or cell.activation],
-        activations[recurrent_activation or cell.recurrent_activation],
-        w_units,
-        cell_clip,
-    )
+    options = options_of(cell, w_units, activation, recurrent_activation, cell_clip)
     factor = 1.0 if mask is None else mask
     keeps = zoneout if isinstance(zoneout, tuple) else (zoneout,) * cell.states
 
