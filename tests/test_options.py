@@ -5,14 +5,14 @@ test_reference_options.py proves the reference.
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrnn import _config, functional
 
 from .conftest import DTYPES, ISAS
 from .options import SIZES, every_option, options
-from .problems import assert_same, assert_true, infer, problem, ragged, run, split, truth
+from .problems import assert_same, assert_true, at_random, infer, problem, ragged, run, split, truth
 
 UNBOUNDED = ("relu", "identity")
 
@@ -23,7 +23,7 @@ def grows(cell, chosen):
     return cell in ("rnn_relu", "indrnn") or any(name in UNBOUNDED for name in chosen_ones)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(at_random, max_examples=2 * at_random.max_examples)
 @given(st.data())
 def test_all_combinations(data):
     cell = data.draw(st.sampled_from(functional.CELLS))
