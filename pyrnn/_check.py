@@ -37,6 +37,38 @@ def strided(value: ArrayLike, dtype: np.dtype[Any], name: str, shape: Sequence[i
     )
 
 
+def shaped(value: ArrayLike, dtype: np.dtype[Any], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Read an array of `dtype` and exactly `shape`, such as the gradient of an output; any strides.
+
+    Raises
+    ------
+    TypeError
+        `value` does not hold real numbers.
+    ValueError
+        It has another shape.
+    """
+    array = as_real(value, dtype, name)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    return array
+
+
+def features(value: ArrayLike, dtype: np.dtype[Any], name: str, size: int) -> NDArray[Any]:
+    """Read an array of `dtype` whose last axis has `size` elements, after any others.
+
+    Raises
+    ------
+    TypeError
+        `value` does not hold real numbers.
+    ValueError
+        It has no axis, or its last one another size.
+    """
+    array = as_real(value, dtype, name)
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ValueError(f"{name} must have shape (..., {size}), got {array.shape}")
+    return array
+
+
 def contiguous(
     value: ArrayLike, dtype: np.dtype[Any], name: str, shape: Sequence[int | None]
 ) -> NDArray[Any]:

@@ -106,15 +106,11 @@ class _Alignment(Layer):
         shapes = context.shape, weights.shape
 
         def pull(dcontext: ArrayLike, dweights: ArrayLike | None = None) -> tuple[Array, Array, Gradients]:
-            dc = as_real(dcontext, self.dtype, "dcontext")
-            if dc.shape != shapes[0]:
-                raise ValueError(f"dcontext must have shape {shapes[0]}, got {dc.shape}")
+            dc = _check.shaped(dcontext, self.dtype, "dcontext", shapes[0])
             dc = self._by_batch(dc)
             dp = dc @ v.swapaxes(1, 2)
             if dweights is not None:
-                dw = as_real(dweights, self.dtype, "dweights")
-                if dw.shape != shapes[1]:
-                    raise ValueError(f"dweights must have shape {shapes[1]}, got {dw.shape}")
+                dw = _check.shaped(dweights, self.dtype, "dweights", shapes[1])
                 dp = dp + dw.reshape(dp.shape)
             dscores = p * (dp - (p * dp).sum(-1, keepdims=True))
             dq, dv, grads = pull_scores(dscores)

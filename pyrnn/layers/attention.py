@@ -185,9 +185,7 @@ class MultiHeadAttention(Layer):
         shape = output.shape
 
         def pull(doutput: ArrayLike) -> tuple[Array, Array | None, Array | None, Gradients]:
-            dy = as_real(doutput, call.dtype, "doutput")
-            if dy.shape != shape:
-                raise ValueError(f"doutput must have shape {shape}, got {dy.shape}")
+            dy = _check.shaped(doutput, call.dtype, "doutput", shape)
             return call.backward(dy.reshape(-1, shape[-1]))
 
         return output, pull

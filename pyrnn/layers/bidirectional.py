@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._layer import Container, Gradients
-from .._parameters import as_real
 from .._random import as_generator
 from .._stack import Recurrent, State
 from ..cells import _Cell
@@ -188,9 +187,7 @@ class Bidirectional(Container):
         units = shape[-1]
         if self.merge_mode == "concat":
             shape = (*shape[:-1], 2 * units)
-        dy = as_real(dy, self.dtype, "dy")
-        if dy.shape != shape:
-            raise ValueError(f"dy must have shape {shape}, got {dy.shape}")
+        dy = _check.shaped(dy, self.dtype, "dy", shape)
         if self.merge_mode == "concat":
             return dy[..., :units], dy[..., units:]
         if factors is not None:

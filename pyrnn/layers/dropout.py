@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._layer import Gradients, Stateless
-from .._parameters import as_floating, as_real
+from .._parameters import as_floating
 from .._random import as_generator, dropout_mask
 
 
@@ -96,9 +96,7 @@ class Dropout(Stateless):
         mask = dropout_mask(self.p, x.shape, x.dtype, generator)
 
         def pull(dy: ArrayLike) -> tuple[NDArray[Any], Gradients]:
-            dy = as_real(dy, mask.dtype, "dy")
-            if dy.shape != mask.shape:
-                raise ValueError(f"dy must have shape {mask.shape}, got {dy.shape}")
+            dy = _check.shaped(dy, mask.dtype, "dy", mask.shape)
             return np.multiply(dy, mask, out=np.empty_like(mask)), {}
 
         return np.multiply(x, mask, out=np.empty_like(mask)), pull

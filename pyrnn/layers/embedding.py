@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from .. import _check
 from .._layer import Gradients, Layer, as_size
-from .._parameters import as_array, as_real
+from .._parameters import as_array
 from .._random import as_generator
 
 
@@ -96,9 +97,7 @@ class Embedding(Layer):
         shape = (*indices.shape, self.embedding_dim)
 
         def pull(dy: ArrayLike) -> tuple[None, Gradients]:
-            dy = as_real(dy, self.dtype, "dy")
-            if dy.shape != shape:
-                raise ValueError(f"dy must have shape {shape}, got {dy.shape}")
+            dy = _check.shaped(dy, self.dtype, "dy", shape)
             weight = _scatter_add(indices.ravel(), dy.reshape(-1, self.embedding_dim), self.num_embeddings)
             if self.padding_idx is not None:
                 weight[self.padding_idx] = 0

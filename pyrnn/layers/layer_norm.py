@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _check, _core
 from .._layer import Gradients, Layer, as_size
-from .._parameters import as_real
 from .._threads import get_num_threads
 
 
@@ -111,9 +110,7 @@ class LayerNorm(Layer):
         shape, names = x.shape, list(self.params)
 
         def pull(dy: ArrayLike) -> tuple[NDArray[Any], Gradients]:
-            dy = as_real(dy, self.dtype, "dy")
-            if dy.shape != shape:
-                raise ValueError(f"dy must have shape {shape}, got {dy.shape}")
+            dy = _check.shaped(dy, self.dtype, "dy", shape)
             dx = _core.empty(rows.shape, self.dtype)
             dgain, dshift = np.empty_like(gain), np.empty_like(gain)
             _core.norm_backward(rows, gain, stats, self._rows(dy, "dy"), dx, dgain, dshift, get_num_threads())
@@ -123,10 +120,7 @@ class LayerNorm(Layer):
         return y, pull
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
-        x = as_real(x, self.dtype, "x")
-        if x.ndim == 0 or x.shape[-1] != self.features:
-            raise ValueError(f"x must have shape (..., {self.features}), got {x.shape}")
-        return x
+        return _check.features(x, self.dtype, "x", self.features)
 
     def _rows(self, array: NDArray[Any], name: str) -> NDArray[Any]:
         """Two axes, copied only where one stride cannot lead from row to row."""

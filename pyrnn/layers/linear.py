@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from .. import _check
 from .._layer import Gradients, Layer, as_size
-from .._parameters import as_real
 from .._random import as_generator
 
 
@@ -98,9 +98,7 @@ class Linear(Layer):
         y = self._forward(x, weight)
 
         def pull(dy: ArrayLike) -> tuple[NDArray[Any], Gradients]:
-            dy = as_real(dy, self.dtype, "dy")
-            if dy.shape != y_shape:
-                raise ValueError(f"dy must have shape {y_shape}, got {dy.shape}")
+            dy = _check.shaped(dy, self.dtype, "dy", y_shape)
             rows = dy.reshape(-1, self.out_features)
             grads = {"weight": rows.T @ x.reshape(-1, self.in_features)}
             if has_bias:
@@ -111,10 +109,7 @@ class Linear(Layer):
         return y, pull
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
-        x = as_real(x, self.dtype, "x")
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(f"x must have shape (..., {self.in_features}), got {x.shape}")
-        return x
+        return _check.features(x, self.dtype, "x", self.in_features)
 
     def _forward(self, x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
         y: NDArray[Any] = x.reshape(-1, self.in_features) @ weight.T  # one product, whatever the rank of x

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._layer import Gradients, Stateless
-from .._parameters import as_floating, as_real
+from .._parameters import as_floating
 
 
 class PositionalEncoding(Stateless):
@@ -99,9 +99,7 @@ class PositionalEncoding(Stateless):
         shape, dtype = y.shape, y.dtype
 
         def pull(dy: ArrayLike) -> tuple[NDArray[Any], Gradients]:
-            dy = as_real(dy, dtype, "dy")
-            if dy.shape != shape:
-                raise ValueError(f"dy must have shape {shape}, got {dy.shape}")
+            dy = _check.shaped(dy, dtype, "dy", shape)
             return dy.copy(), {}
 
         return y, pull

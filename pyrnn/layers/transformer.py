@@ -196,9 +196,7 @@ class TransformerEncoderLayer(Container):
         shape, names = y.shape, list(self.params)
 
         def pull(dy: ArrayLike) -> tuple[Array, Gradients]:
-            dy = as_real(dy, self.dtype, "dy")
-            if dy.shape != shape:
-                raise ValueError(f"dy must have shape {shape}, got {dy.shape}")
+            dy = _check.shaped(dy, self.dtype, "dy", shape)
             dx, grads2 = pull2(dy)
             dx, grads1 = pull1(dx)
             grads = grads1 | grads2
