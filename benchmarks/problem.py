@@ -51,9 +51,10 @@ class Problem:
                 "b_hh": (rows_hh,),
                 "w_units": (formula.units, H),
             }
-            for key, name in sorted(names.items(), key=lambda item: list(sizes).index(item[0])):
-                numbers = (2 * rng.random(sizes[key]) - 1) / np.sqrt(H)
-                self.params[name + suffix] = numbers.astype(np.float32)
+            for key, size in sizes.items():
+                if key in names:
+                    numbers = (2 * rng.random(size) - 1) / np.sqrt(H)
+                    self.params[names[key] + suffix] = numbers.astype(np.float32)
 
     def __str__(self) -> str:
         return f"{self.cell} {self.shape.name}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import _check
 from ._joined import JoinedParameters
 from ._layer import Layer
 from ._parameters import NamedArrays, Parameters, as_real
@@ -330,9 +331,7 @@ def _matched(
 
 
 def _number(value: float, name: str, low: float, high: float, *, finite: bool = True) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    number = _check.number(value, name)
     if not low <= number <= high or (finite and math.isinf(number)):
         raise ValueError(f"{name} must be finite and between {low:g} and {high:g}, got {value!r}")
     return number
