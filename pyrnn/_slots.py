@@ -89,6 +89,9 @@ class Slots(Layer):
         return functional.pack(self._cell, use, functional.Weights(w_ih, w_hh, b_ih, b_hh, units), self._told)
 
     def _noisy_packs(self, use: int, noise: list[Noise]) -> list[Array]:
+        """The same with the noise of one call, which are packs of its own only if it is in the weights."""
+        if not self._extras.weight_dropout:
+            return self._packs(use)
         return [self._pack(use, slot, noise[slot].w_hh) for slot in range(self._slot_count)]
 
     def _noise(self, call: Call, generator: np.random.Generator) -> list[Noise]:

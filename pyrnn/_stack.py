@@ -157,10 +157,8 @@ class Recurrent(Slots):
         call = self._read(x, state, lengths, reset)
         generator = self._generator if rng is None else as_generator(rng)
         y, final, kept, masks = self._output(call), [], [], {}
-        x, packed, back = call.x, self._packs(_core.FORWARD), self._packs(_core.BACKWARD)
-        noise = self._noise(call, generator)
-        if self._extras.weight_dropout:
-            packed, back = (self._noisy_packs(use, noise) for use in (_core.FORWARD, _core.BACKWARD))
+        x, noise = call.x, self._noise(call, generator)
+        packed, back = (self._noisy_packs(use, noise) for use in (_core.FORWARD, _core.BACKWARD))
         for group in self._groups(call, packed, _core.FORWARD, self._drops):
             layers, x = self._layers(call, group, x, y, packed, back, noise)
             for ran in functional.run(layers, len(group) > 1):

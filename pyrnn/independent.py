@@ -78,7 +78,42 @@ class IndRNN(Recurrent):
         )
 
 
-class MinGRU(Recurrent):
+class _GatedByInput(Recurrent):
+    """What MinGRU and MinLSTM share: all but the formula."""
+
+    _cell_name: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        zoneout: float = 0.0,
+        input_dropout: float = 0.0,
+        dtype: DTypeLike = np.float32,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            self._cell_name,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+            extras=Extras(zoneout=zoneout, input_dropout=input_dropout),
+        )
+
+
+class MinGRU(_GatedByInput):
     """Gated recurrent unit whose gate and candidate see the input alone.
 
     ::
@@ -119,37 +154,10 @@ class MinGRU(Recurrent):
     ((7, 2, 5), (1, 2, 5))
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        *,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        zoneout: float = 0.0,
-        input_dropout: float = 0.0,
-        dtype: DTypeLike = np.float32,
-        rng: int | np.random.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            "mingru",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            dtype=dtype,
-            rng=rng,
-            extras=Extras(zoneout=zoneout, input_dropout=input_dropout),
-        )
+    _cell_name = "mingru"
 
 
-class MinLSTM(Recurrent):
+class MinLSTM(_GatedByInput):
     """Long short-term memory whose gates and candidate see the input alone.
 
     ::
@@ -188,31 +196,4 @@ class MinLSTM(Recurrent):
     ((7, 2, 5), (1, 2, 5))
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        *,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        zoneout: float = 0.0,
-        input_dropout: float = 0.0,
-        dtype: DTypeLike = np.float32,
-        rng: int | np.random.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            "minlstm",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            dtype=dtype,
-            rng=rng,
-            extras=Extras(zoneout=zoneout, input_dropout=input_dropout),
-        )
+    _cell_name = "minlstm"
