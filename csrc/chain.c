@@ -64,7 +64,6 @@ static pyrnn_status prepare_forward(chain *c, const pyrnn_sequence *seqs, const 
 static pyrnn_status prepare_backward(chain *c, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
 {
     for (int i = 0; i < c->n; i++) {
-        const pyrnn_gradients *before = &grads[i - 1];
         pyrnn_status status = judge_link(&seqs[i], i > 0 ? &seqs[i - 1] : NULL);
         if (!status)
             status = pyrnn_prepare_backward(&seqs[i], &grads[i], &c->calls[i]);
@@ -72,6 +71,7 @@ static pyrnn_status prepare_backward(chain *c, const pyrnn_sequence *seqs, const
             return status;
         if (i == 0)
             continue;
+        const pyrnn_gradients *before = &grads[i - 1];
         if (grads[i].dy != before->dx || !before->dx)
             return PYRNN_BAD_POINTER;
         if (c->calls[i].job.H != c->calls[i - 1].job.I || grads[i].dy_step != before->dx_step ||
@@ -84,12 +84,9 @@ static pyrnn_status prepare_backward(chain *c, const pyrnn_sequence *seqs, const
 static pyrnn_status run_chain(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs,
                               const pyrnn_gradients *grads)
 {
-    if (n < 0)
-        return PYRNN_BAD_DIMS;
-    if (at_once < 1)
-        return PYRNN_BAD_THREADS;
-    if (n > 0 && (!seqs || (!outs && !grads)))
-        return PYRNN_BAD_POINTER;
+    pyrnn_status several = pyrnn_judge_several(n, at_once, seqs, outs ? (const void *)outs : grads);
+    if (several)
+        return several;
     for (int at = 0; at < n; at += AT_ONCE) {
         chain c = {.n = n - at < AT_ONCE ? n - at : AT_ONCE};
         pyrnn_status status =

@@ -13,6 +13,7 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <time.h>
 
 /* A part's counters, on lines of their own: those who watch for the end do not slow down its owner's claims. */
@@ -130,6 +131,17 @@ static inline void walk_done(pyrnn_walk *me, int part)
 
 /* for (each part that this walk takes in a round) ... */
 #define EACH_PART(part, me) for (int part; (part = walk_next(me)) >= 0; walk_done(me, part))
+
+/* A part's share of n equal tasks. */
+typedef struct {
+    ptrdiff_t from, to;
+} share;
+
+static inline share share_of(ptrdiff_t n, int part, int parts)
+{
+    ptrdiff_t each = n / parts, more = n % parts, from = each * part + (part < more ? part : more);
+    return (share){from, from + each + (part < more)};
+}
 
 /* pool.c: calls work(context, number) with number 0 in this thread and with others, each at most once and each below
  * `most`, in as many threads as have time for it; returns when none of them is at it any more. */

@@ -188,6 +188,9 @@ pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, 
 /* plan.c: how many of the threads that are allowed pay for so many operations. */
 int pyrnn_useful_threads(int threads, double flops);
 
+/* many.c: the arguments of an entry that takes n calls; `results` are where theirs go. */
+pyrnn_status pyrnn_judge_several(int n, int at_once, const pyrnn_sequence *seqs, const void *results);
+
 /* plan.c: operations of the products of a judged call's way forward. */
 double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer);
 

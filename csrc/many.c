@@ -30,15 +30,21 @@ static int worth_a_thread(const pyrnn_sequence *seq, const void *packed, int use
     return !pyrnn_open_packed(packed, use, &layer, &isa) && pyrnn_flops(seq, &layer) >= flops;
 }
 
-static pyrnn_status run_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs,
-                             const pyrnn_gradients *grads)
+pyrnn_status pyrnn_judge_several(int n, int at_once, const pyrnn_sequence *seqs, const void *results)
 {
     if (n < 0)
         return PYRNN_BAD_DIMS;
     if (at_once < 1)
         return PYRNN_BAD_THREADS;
-    if (n > 0 && (!seqs || (!outs && !grads)))
-        return PYRNN_BAD_POINTER;
+    return n > 0 && (!seqs || !results) ? PYRNN_BAD_POINTER : PYRNN_OK;
+}
+
+static pyrnn_status run_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs,
+                             const pyrnn_gradients *grads)
+{
+    pyrnn_status several = pyrnn_judge_several(n, at_once, seqs, outs ? (const void *)outs : grads);
+    if (several)
+        return several;
     for (int at = 0; at < n; at += MANY) {
         many m = {.n = n - at < MANY ? n - at : MANY, .seqs = seqs + at};
         int threads = at_once < m.n ? at_once : m.n;

@@ -36,17 +36,6 @@ static pyrnn_status judge(const pyrnn_norm *norm)
     return PYRNN_OK;
 }
 
-/* Waking a thread costs some microseconds, so each is given about 30 us of work at least. */
-static int useful_threads(const pyrnn_norm *norm, int arrays)
-{
-    const double bytes_each = 1e6;
-    double bytes = (double)arrays * (double)norm->rows * (double)norm->width * norm->dtype / 8;
-    int most = norm->threads < MOST_THREADS ? norm->threads : MOST_THREADS;
-    if (!pyrnn_crew_possible() || bytes < 2 * bytes_each)
-        return 1;
-    return most < bytes / bytes_each ? most : (int)(bytes / bytes_each);
-}
-
 /* ---- Calls ---- */
 
 typedef struct {
@@ -58,18 +47,12 @@ typedef struct {
     pyrnn_seat seats[MOST_THREADS];
 } call;
 
-/* Where a part begins that is one of several of n. */
-static ptrdiff_t start_of(ptrdiff_t n, int part, int parts)
-{
-    ptrdiff_t rest = n % parts;
-    return n / parts * part + (part < rest ? part : rest);
-}
-
 static void do_blocks(const call *c, int part)
 {
     const ptrdiff_t rows = c->norm->rows, size = block_rows(rows), blocks = block_count(rows);
     const size_t bytes = 2 * (size_t)norm_columns(c->norm) * (size_t)c->norm->dtype / 8;
-    for (ptrdiff_t b = start_of(blocks, part, c->parts); b < start_of(blocks, part + 1, c->parts); b++) {
+    const share mine = share_of(blocks, part, c->parts);
+    for (ptrdiff_t b = mine.from; b < mine.to; b++) {
         ptrdiff_t from = b * size, to = rows - from < size ? rows : from + size;
         if (c->grads)
             c->kernels->norm_backward(c->norm, c->grads, (char *)c->grads->work + (size_t)b * bytes, from,
@@ -83,8 +66,9 @@ static void finish(const call *c, int part)
 {
     const ptrdiff_t width = c->norm->width, line = ALIGNMENT / (c->norm->dtype / 8);
     const ptrdiff_t lines = norm_columns(c->norm) / line;
-    ptrdiff_t from = line * start_of(lines, part, c->parts), to = line * start_of(lines, part + 1, c->parts);
-    c->kernels->norm_finish(c->norm, c->grads, block_count(c->norm->rows), from, to < width ? to : width);
+    const share mine = share_of(lines, part, c->parts);
+    ptrdiff_t to = line * mine.to < width ? line * mine.to : width;
+    c->kernels->norm_finish(c->norm, c->grads, block_count(c->norm->rows), line * mine.from, to);
 }
 
 static void walk(void *context, int number)
@@ -102,10 +86,13 @@ static void walk(void *context, int number)
         pyrnn_crew_busy();
 }
 
+/* Rows come from memory: a byte takes as long as three operations of a product. */
 static void run(call *c, int arrays)
 {
+    double bytes = (double)arrays * (double)c->norm->rows * (double)c->norm->width * c->norm->dtype / 8;
+    int most = c->norm->threads < MOST_THREADS ? c->norm->threads : MOST_THREADS;
     c->kernels = pyrnn_kernels_of(pyrnn_isa_selected(), c->norm->dtype);
-    c->parts = useful_threads(c->norm, arrays);
+    c->parts = pyrnn_useful_threads(most, 3 * bytes);
     crew_init(c->seats, c->parts);
     pyrnn_crew_run(walk, c, c->parts);
 }

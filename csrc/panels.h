@@ -1,22 +1,9 @@
-/* How work is cut: units into panels of L, panels into groups that one tile of a product spans, rows into tiles,
- * and anything into the shares of threads. */
+/* How work is cut: units into panels of L, panels into groups that one tile of a product spans, rows into tiles. */
 
 INLINE ptrdiff_t panels_of(ptrdiff_t n) { return (n + L - 1) / L; }
 
 INLINE ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 INLINE ptrdiff_t max_of(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-
-/* A thread's share of n equal tasks. */
-typedef struct {
-    ptrdiff_t from, to;
-} share;
-
-INLINE share share_of(ptrdiff_t n, int thread, int threads)
-{
-    ptrdiff_t each = n / threads, more = n % threads, extra = min_of(thread, more);
-    ptrdiff_t from = each * thread + extra;
-    return (share){from, from + each + (thread < more)};
-}
 
 /* Rows of a tile of `vecs` vectors: as many accumulators as registers allow beside the vectors of w and one
  * broadcast element. Measured with gcc 12: one row more spills, and a spilled accumulator halves the speed.
