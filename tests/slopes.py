@@ -21,3 +21,9 @@ def slope(f, array, step):
 def central_difference(f, array):
     """The same with the step that balances both errors."""
     return slope(f, array, STEP)
+
+
+def assert_slope(found, f, array):
+    """Compare a gradient of f at `array` with central differences; large ones have larger errors."""
+    truth = central_difference(f, array)
+    np.testing.assert_allclose(found, truth, rtol=0, atol=TOLERANCE * max(1, np.abs(truth).max(initial=0)))

@@ -14,7 +14,7 @@ from pyrnn.reference import attention, transformer
 
 from .disguises import FLAGS, RNGS, SIZES, wrong_kinds, wrong_lengths, wrong_shapes
 from .problems import assert_near, tolerance
-from .slopes import central_difference
+from .slopes import assert_slope
 
 with np.load(Path(__file__).parent / "golden" / "transformer.npz") as file:
     GOLDEN = dict(file)
@@ -60,8 +60,7 @@ def test_gelu_is_the_formula(dtype):
 def test_reference_slopes_are_central_differences():
     x = normal(float, 50)
     for activation in (transformer.gelu, transformer.relu):
-        slope = central_difference(lambda new, f=activation: float(f(new)[0].sum()), x)
-        np.testing.assert_allclose(activation(x)[1], slope, atol=1e-8)
+        assert_slope(activation(x)[1], lambda new, f=activation: float(f(new)[0].sum()), x)
     assert transformer.gelu(np.array([1.0]))[0] == pytest.approx((1 + math.erf(0.5**0.5)) / 2)
 
 
@@ -129,10 +128,9 @@ def test_reference_gradients_are_central_differences(norm_first, activation):
         return float((y * dy).sum())
 
     _, dx, grads = transformer.encoder_layer(x, params, 2, added, activation, norm_first, dy)
-    np.testing.assert_allclose(dx, central_difference(lambda new: loss(x=new), x), atol=1e-7)
+    assert_slope(dx, lambda new: loss(x=new), x)
     for name, value in params.items():
-        slope = central_difference(lambda new, name=name: loss(**{name: new}), value)
-        np.testing.assert_allclose(grads[name], slope, atol=1e-7)
+        assert_slope(grads[name], lambda new, name=name: loss(**{name: new}), value)
 
 
 @each_form
@@ -143,8 +141,7 @@ def test_gradients_with_dropout_are_central_differences(norm_first):
     y, pull = layer.vjp(x, rng=5)
     assert (y != layer(x)).any()
     dx, grads = pull(dy)
-    slope = central_difference(lambda new: float((layer.vjp(new, rng=5)[0] * dy).sum()), x)
-    np.testing.assert_allclose(dx, slope, atol=1e-7)
+    assert_slope(dx, lambda new: float((layer.vjp(new, rng=5)[0] * dy).sum()), x)
     for name in ("linear1.weight", "self_attn.out_proj.bias", "norm1.weight"):
         value = layer.params[name].copy()
 
@@ -152,7 +149,7 @@ def test_gradients_with_dropout_are_central_differences(norm_first):
             layer.params[name] = new
             return float((layer.vjp(x, rng=5)[0] * dy).sum())
 
-        np.testing.assert_allclose(grads[name], central_difference(loss, value), atol=1e-7)
+        assert_slope(grads[name], loss, value)
         layer.params[name] = value
 
 
