@@ -8,7 +8,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import pyrnn
@@ -23,12 +22,6 @@ PACKAGE = Path(pyrnn.__file__).parent
 def example(language):
     (code,) = re.findall(rf"^```{language}\n(.*?)^```$", DOC, re.M | re.S)
     return code
-
-
-def test_the_python_example():
-    names = {"pyrnn": pyrnn, "np": np, "x": np.ones((3, 1, 1), np.float32)}
-    exec(example("python"), names)
-    assert names["y"].any()
 
 
 def test_what_cython_needs_is_in_the_package():

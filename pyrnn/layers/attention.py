@@ -52,15 +52,16 @@ class MultiHeadAttention(Layer):
     (embed_dim, embed_dim) and `out_proj.bias` (embed_dim,).
 
     Memory grows with the number of steps, not with its square: scores are computed block by block with a
-    running softmax [2]_, and once more on the way back. A query that may attend to nothing, because of
-    `mask` or of a length of zero, gets zeros from the heads, never NaN, so its output is ``out_proj.bias``.
+    running softmax (Dao et al. 2022), and once more on the way back. A query that may attend to nothing,
+    because of `mask` or of a length of zero, gets zeros from the heads, never NaN, so its output is
+    ``out_proj.bias``.
     Results do not depend on the number of threads of `set_num_threads`; the maps are products of NumPy's
     BLAS, as in `Linear`.
 
     References
     ----------
-    .. [1] Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762.
-    .. [2] Dao et al., FlashAttention, 2022, arXiv:2205.14135.
+    Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762;
+    Dao et al., FlashAttention, 2022, arXiv:2205.14135.
 
     Examples
     --------
