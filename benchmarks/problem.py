@@ -39,8 +39,6 @@ class Problem:
             self.dy[np.arange(T)[:, None] >= self.lengths] = 0
         self.params: dict[str, NDArray[np.float32]] = {}
         formula, names = self.formula, reference.names_of(self.formula)
-        if formula.recurrent and formula.units:
-            del names["w_units"]  # peepholes, which no benchmark has
         for index, width in enumerate(shape.passes()):
             suffix = f"_l{index // D}" + ("_reverse" if index % D else "")
             rows, rows_hh = formula.gates * H, formula.recurrent * H
@@ -49,12 +47,13 @@ class Problem:
                 "w_hh": (rows_hh, H),
                 "b_ih": (rows,),
                 "b_hh": (rows_hh,),
-                "w_units": (formula.units, H),
             }
-            for key, size in sizes.items():
-                if key in names:
-                    numbers = (2 * rng.random(size) - 1) / np.sqrt(H)
-                    self.params[names[key] + suffix] = numbers.astype(np.float32)
+            named = {names[key]: size for key, size in sizes.items() if key in names}
+            if formula.units:  # peepholes no benchmark has
+                named |= {name: (k, H) for name, k in reference.own_names(formula).items()}
+            for name, size in named.items():
+                numbers = (2 * rng.random(size) - 1) / np.sqrt(H)
+                self.params[name + suffix] = numbers.astype(np.float32)
 
     def __str__(self) -> str:
         return f"{self.cell} {self.shape.name}"

@@ -35,7 +35,7 @@ typedef struct {
     int block_x[MAX_SLOTS], block_h[MAX_SLOTS];
     int activation, recurrent_activation; /* by default */
     int units; /* weights that each unit has for itself; their gradients are slots behind the others */
-    int only_peepholes; /* they are there only if the layer has peepholes */
+    int peepholes; /* how many more, if the layer has them */
     int general; /* runs with options: the driver looks at them. 0 where the compiler knows the cell */
     int first_own; /* of a general cell: the slot of the first of those gradients */
 } cell;

@@ -110,10 +110,10 @@ pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
     return PYRNN_OK;
 }
 
-/* Whether units have weights for themselves: peepholes, or as part of their cell. */
+/* Whether units have weights for themselves. */
 static int has_units(const pyrnn_layer *layer)
 {
-    return infos[layer->cell].units > 0 && (layer->peepholes || infos[layer->cell].recurrent == 0);
+    return infos[layer->cell].units > 0 || (layer->peepholes && infos[layer->cell].peepholes > 0);
 }
 
 pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,

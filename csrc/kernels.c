@@ -41,8 +41,8 @@ static cell cell_of(const pyrnn_layer *layer)
 {
     cell c = *cells[layer->cell];
     c.general = 1;
-    if (c.only_peepholes && !layer->peepholes)
-        c.units = 0;
+    if (layer->peepholes)
+        c.units += c.peepholes;
     c.first_own = c.slots;
     c.slots += c.units;
     return c;

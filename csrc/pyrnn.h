@@ -75,7 +75,8 @@ typedef struct {
     int states;       /* S: 2 for the LSTM (h, c), else 1 (h) */
     int saves;        /* K: values per unit, row and step that training keeps besides the states */
     int recurrent;    /* blocks of H rows in w_hh: G, or 0 where there is no recurrent product */
-    int units;        /* U: weights that each unit has for itself; of an LSTM if the layer has peepholes */
+    int units;        /* U: weights that each unit has for itself ... */
+    int peepholes;    /* ... and how many more if the layer has peepholes */
 } pyrnn_cell_info;
 
 PYRNN_API const char *pyrnn_message(int status);                         /* one English sentence, static */

@@ -17,7 +17,7 @@ cdef extern from "pyrnn.h" nogil:
     enum: PYRNN_CELLS, PYRNN_F32, PYRNN_F64, PYRNN_FORWARD, PYRNN_BACKWARD
     ctypedef struct pyrnn_cell_info:
         const char *name
-        int gates, states, saves, recurrent, units
+        int gates, states, saves, recurrent, units, peepholes
     ctypedef struct pyrnn_layer:
         int cell, dtype
         ptrdiff_t inputs, units
@@ -164,12 +164,13 @@ cdef pyrnn_layer layer_of(int cell, object dtype, ptrdiff_t I, ptrdiff_t H, opti
 
 
 def cells():
-    """The registry: {name: (number, gates, states, saves, recurrent, units)}."""
+    """The registry: {name: (number, gates, states, saves, recurrent, units, peepholes)}."""
     cdef pyrnn_cell_info info
     found = {}
     for cell in range(PYRNN_CELLS):
         check(pyrnn_describe(cell, &info))
-        found[info.name.decode()] = (cell, info.gates, info.states, info.saves, info.recurrent, info.units)
+        found[info.name.decode()] = (cell, info.gates, info.states, info.saves, info.recurrent, info.units,
+                                     info.peepholes)
     return found
 
 

@@ -12,8 +12,8 @@ from . import _check, _core
 class Cell:
     """A cell of the registry: G gates, S states, values that training keeps besides states.
 
-    `recurrent` are the blocks of `w_hh`, 0 where a unit sees no other; `units`, U, the weights that each unit
-    has for itself, which an LSTM has if it has peepholes.
+    `recurrent` are the blocks of `w_hh`, 0 where a unit sees no other; `units` the weights that each unit has
+    for itself, and `peepholes` those that it has besides if the layer has peepholes: U together.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Cell:
     saves: int
     recurrent: int
     units: int
+    peepholes: int
 
 
 REGISTRY = {name: Cell(name, *numbers) for name, numbers in _core.cells().items()}
@@ -52,16 +53,33 @@ PLAIN = Options(0, 0, False, False, 0.0, (0.0, 0.0))
 MOST = PLAIN._replace(masked=True)  # keeps the most for the way back
 
 
-def has_units(cell: Cell, options: Options) -> bool:
-    """Whether units have weights for themselves: peepholes, or as part of their cell."""
-    return cell.units > 0 and (options.peepholes or cell.recurrent == 0)
+class Own(NamedTuple):
+    """A parameter that is a part of Weights.units: its name, its rows there, whether it is a vector."""
+
+    name: str
+    rows: int
+    flat: bool = True
 
 
-def names(cell: Cell, options: Options) -> tuple[str | None, ...]:
-    """What layers call the fields of Weights; None for one that the cell does not have."""
+OWN = {"indrnn": (Own("weight_hh", 1, False),)}
+"""Of the cells whose units always have weights for themselves."""
+
+
+def own(cell: Cell, options: Options) -> tuple[Own, ...]:
+    """The parameters that Weights.units is made of, in its order; none if it is None."""
+    peepholes = (Own("weight_ch", cell.peepholes, False),) if options.peepholes and cell.peepholes else ()
+    return OWN.get(cell.name, ()) + peepholes
+
+
+def count_units(cell: Cell, options: Options) -> int:
+    """U, the weights that each unit has for itself."""
+    return cell.units + (cell.peepholes if options.peepholes else 0)
+
+
+def names(cell: Cell) -> tuple[str | None, ...]:
+    """What layers call the other fields of Weights; None for one that the cell does not have."""
     recurrent = cell.recurrent > 0
-    units = None if not has_units(cell, options) else "weight_ch" if recurrent else "weight_hh"
-    return "weight_ih", "weight_hh" if recurrent else None, "bias_ih", "bias_hh" if recurrent else None, units
+    return "weight_ih", "weight_hh" if recurrent else None, "bias_ih", "bias_hh" if recurrent else None
 
 
 def find(cell: str) -> Cell:
@@ -79,7 +97,7 @@ def read_options(
     zoneout: float | tuple[float, float],
     masked: bool = False,
 ) -> Options:
-    """Read what a cell's options are; peepholes of another cell than the LSTM are weights of its own."""
+    """Read what a cell's options are."""
     numbers = []
     for value, name in ((activation, "activation"), (recurrent_activation, "recurrent_activation")):
         if value is not None and cell.name in NO_ACTIVATION:

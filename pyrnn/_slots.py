@@ -32,7 +32,7 @@ class Slots(Layer):
     _cell: _registry.Cell
     _extras: Extras
     _told: _registry.Options
-    _weight_names: tuple[str | None, ...]
+    _own: tuple[_registry.Own, ...]
 
     @property
     def directions(self) -> int:
@@ -49,9 +49,21 @@ class Slots(Layer):
         return self.dropout > 0 or self._extras.input_dropout > 0
 
     def _names(self, slot: int) -> list[str | None]:
-        """Of functional.Weights' fields."""
-        suffix = f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
-        return [None if name is None else name + suffix for name in self._weight_names]
+        """Of functional.Weights' fields but the last."""
+        suffix = self._suffix(slot)
+        return [None if name is None else name + suffix for name in _registry.names(self._cell)]
+
+    def _suffix(self, slot: int) -> str:
+        return f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
+
+    def _units(self, slot: int) -> Array | None:
+        """The weights that each unit has for itself, of which those that are not there are zeros."""
+        parts = []
+        for name, rows, _ in self._own:
+            value = self.params.get(name + self._suffix(slot))
+            shape = rows, self.hidden_size
+            parts.append(np.zeros(shape, self.dtype) if value is None else value.reshape(shape))
+        return np.concatenate(parts) if parts else None
 
     def _slots(self, layer: int) -> range:
         return range(layer * self.directions, (layer + 1) * self.directions)
@@ -80,13 +92,25 @@ class Slots(Layer):
     def _pack(self, use: int, slot: int, mask: Array | None = None) -> Array:
         """`mask` multiplies the recurrent weights."""
         found = [None if name is None else self.params.get(name) for name in self._names(slot)]
-        w_ih, w_hh, b_ih, b_hh, units = found
+        w_ih, w_hh, b_ih, b_hh = found
         assert w_ih is not None
         if w_hh is None:
             w_hh = np.empty((0, self.hidden_size), self.dtype)
         elif mask is not None:
             w_hh = w_hh * mask
-        return functional.pack(self._cell, use, functional.Weights(w_ih, w_hh, b_ih, b_hh, units), self._told)
+        weights = functional.Weights(w_ih, w_hh, b_ih, b_hh, self._units(slot))
+        return functional.pack(self._cell, use, weights, self._told)
+
+    def _gradients(self, slot: int, weights: functional.Weights) -> dict[str, Array]:
+        """The gradients of a slot's parameters by name."""
+        named: dict[str | None, Array | None] = dict(zip(self._names(slot), weights, strict=False))
+        start = 0
+        for name, rows, flat in self._own:
+            assert weights.units is not None
+            part = weights.units[start : start + rows]
+            named[name + self._suffix(slot)] = part.reshape(-1) if flat else part
+            start += rows
+        return {n: g for n, g in named.items() if n in self.params and n is not None and g is not None}
 
     def _noisy_packs(self, use: int, noise: list[Noise]) -> list[Array]:
         """The same with the noise of one call, which are packs of its own only if it is in the weights."""

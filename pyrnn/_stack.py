@@ -46,7 +46,7 @@ class Recurrent(Slots):
     ) -> None:
         self._cell = _registry.REGISTRY[cell]
         self._extras, self._told = extras, extras.read(self._cell)
-        self._weight_names = _registry.names(self._cell, self._told)
+        self._own = _registry.own(self._cell, self._told)
         self.input_size = as_size(input_size, "input_size")
         self.hidden_size = as_size(hidden_size, "hidden_size")
         self.num_layers = as_size(num_layers, "num_layers")
@@ -60,9 +60,10 @@ class Recurrent(Slots):
         rows, rows_hh = self._cell.gates * H, self._cell.recurrent * H
         for slot in range(self._slot_count):
             inputs = self.input_size if slot < self.directions else self.directions * self.hidden_size
-            sizes = ((rows, inputs), (rows_hh, H), (rows,), (rows_hh,), (self._cell.units, H))
-            named = zip(self._names(slot), sizes, strict=True)
-            shapes.update({n: s for n, s in named if n is not None and (bias or len(s) == 2)})
+            sizes = ((rows, inputs), (rows_hh, H), (rows,), (rows_hh,))
+            named = list(zip(self._names(slot), sizes, strict=True))
+            named += [(n + self._suffix(slot), (k * H,) if flat else (k, H)) for n, k, flat in self._own]
+            shapes.update({n: s for n, s in named if n is not None and (bias or not n.startswith("bias"))})
         if sum(math.prod(shape) for shape in shapes.values()) > sys.maxsize // 64:
             raise ValueError(f"input_size {input_size} and hidden_size {hidden_size} are too large together")
         super().__init__(shapes, dtype)
@@ -219,8 +220,7 @@ class Recurrent(Slots):
                     weights.w_hh[...] *= mask
                 if (mask := noise[slot].x) is not None:
                     dx *= mask
-                named = zip(self._names(slot), weights, strict=True)
-                grads.update({n: g for n, g in named if n is not None and g is not None})
+                grads.update(self._gradients(slot, weights))
             dy = results[-1][0]
             if self.bidirectional:
                 dy = np.add(results[0][0], dy, out=dy)

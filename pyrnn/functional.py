@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
 from ._parameters import as_array, as_real
-from ._registry import ACTIVATIONS, CELLS, MOST, PLAIN, Cell, Options, find, has_units, read_options
+from ._registry import ACTIVATIONS, CELLS, MOST, PLAIN, Cell, Options, count_units, find, read_options
 from ._threads import get_num_threads
 
 __all__ = ["ACTIVATIONS", "CELLS", "forward", "vjp"]
@@ -118,6 +118,7 @@ def pull(
         assert one is not None  # it ran in training
         layer, saved = one
         cell, seq, units = layer.cell, layer.seq, layer.units
+        own = count_units(cell, layer.options)
         (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
         rows, rows_hh = cell.gates * units, cell.recurrent * units
         dx = _core.empty((T, B, inputs), dtype)
@@ -127,7 +128,7 @@ def pull(
             _core.empty((rows_hh, units), dtype),
             np.empty(rows, dtype),
             np.empty(rows_hh, dtype),
-            np.empty((cell.units, units), dtype) if has_units(cell, layer.options) else None,
+            np.empty((own, units), dtype) if own else None,
         )
         if chain and results:
             dy = results[-1][0]
@@ -223,7 +224,8 @@ def forward(
     (zoneout).
     """
     entry = find(cell)
-    options = read_options(entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout)
+    peepholes = _has_peepholes(entry, w_units)
+    options = read_options(entry, activation, recurrent_activation, peepholes, cell_clip, zoneout)
     weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
     packed = pack(entry, _core.FORWARD, weights, options)
     (done,) = run([Layer(entry, packed, None, weights.w_hh.shape[1], seq, options=options)])
@@ -288,9 +290,8 @@ def vjp(
     & Ghahramani 2016, arXiv:1512.05287.
     """
     entry, masked = find(cell), mask is not None
-    options = read_options(
-        entry, activation, recurrent_activation, w_units is not None, cell_clip, zoneout, masked
-    )
+    peepholes = _has_peepholes(entry, w_units)
+    options = read_options(entry, activation, recurrent_activation, peepholes, cell_clip, zoneout, masked)
     weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
     units, (T, B) = weights.w_hh.shape[1], seq.x.shape[:2]
     read = None if mask is None else _check.contiguous(mask, seq.x.dtype, "mask", (B, units))
@@ -308,6 +309,14 @@ def vjp(
         return {"dx": dx, "dstate": np.stack(dstate0), **grads}
 
     return (y, np.stack(state)), pull_arrays
+
+
+def _has_peepholes(entry: Cell, w_units: ArrayLike | None) -> bool:
+    """Whether there are more of them than the cell has without."""
+    if w_units is None or not entry.peepholes:
+        return False
+    shape = as_array(w_units, "w_units").shape
+    return shape[:1] != (entry.units,)
 
 
 def _read(
@@ -340,16 +349,17 @@ def _read(
     check_size(entry, dtype, x.shape, units, "x")
     if state is not None:
         state = tuple(_check.contiguous(state, dtype, "state", (entry.states, B, units)))
-    if w_units is None and has_units(entry, options):
-        raise ValueError(f"w_units must have shape ({entry.units}, {units}), got None")
-    if w_units is not None and entry.units == 0:
+    own = count_units(entry, options)
+    if w_units is None and own:
+        raise ValueError(f"w_units must have shape ({own}, {units}), got None")
+    if w_units is not None and not own:
         raise ValueError(f"w_units must be None for {entry.name}")
     weights = Weights(
         _check.contiguous(w_ih, dtype, "w_ih", (rows, inputs)),
         _check.contiguous(w_hh, dtype, "w_hh", (rows_hh, units)),
         None if b_ih is None else _check.contiguous(b_ih, dtype, "b_ih", (rows,)),
         None if b_hh is None else _check.contiguous(b_hh, dtype, "b_hh", (rows_hh,)),
-        None if w_units is None else _check.contiguous(w_units, dtype, "w_units", (entry.units, units)),
+        None if w_units is None else _check.contiguous(w_units, dtype, "w_units", (own, units)),
     )
     steps, episodes = _check.lengths(lengths, T, B), _check.reset(reset, (T, B))
     return weights, Sequence(x, state, steps, episodes, _check.flag(reverse, "reverse"))

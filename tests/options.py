@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from pyrnn import _registry, functional
 
+from .problems import own_weights
+
 SIZES = st.tuples(st.integers(0, 7), st.integers(1, 9), st.integers(1, 6), st.integers(1, 40))  # T B I H
 
 
@@ -19,8 +21,8 @@ def options(draw, cell, B, H, dtype):
                 chosen[name] = draw(st.sampled_from(functional.ACTIVATIONS))
     if entry.states > 1 and draw(st.booleans()):
         chosen["cell_clip"] = draw(st.sampled_from([0.25, 1.0, 8.0]))
-    if entry.units and entry.recurrent and draw(st.booleans()):
-        chosen["w_units"] = rng.uniform(-1, 1, (entry.units, H)).astype(dtype)
+    if entry.peepholes and draw(st.booleans()):
+        chosen["w_units"] = own_weights(entry, rng, H, peepholes=True).astype(dtype)
     if draw(st.booleans()):
         p = st.sampled_from([0.1, 0.5, 1.0])
         chosen["zoneout"] = tuple(draw(p) for _ in range(entry.states)) if draw(st.booleans()) else draw(p)
@@ -37,8 +39,7 @@ def every_option(cell, B, H, dtype, option):
         names = () if cell in _registry.NO_ACTIVATION else functional.ACTIVATIONS
         return [{option: name} for name in names]
     if option == "w_units":
-        peepholes = entry.units and entry.recurrent
-        return [{option: rng.uniform(-1, 1, (entry.units, H)).astype(dtype)}] if peepholes else []
+        return [{option: own_weights(entry, rng, H, peepholes=True).astype(dtype)}] if entry.peepholes else []
     if option == "cell_clip":
         return [{option: limit} for limit in (0.25, 1.0)] if entry.states > 1 else []
     if option == "zoneout":

@@ -24,6 +24,11 @@ at_random = settings(
 )
 
 
+def own_weights(cell, rng, H, peepholes=False):
+    """Weights that each unit has for itself, of a cell of the registry or of the reference."""
+    return rng.uniform(-1, 1, (cell.units + peepholes * cell.peepholes, H))
+
+
 def problem(cell, dtype, T, B, I, H, *, seed=0, bias=True, state=True, **options):
     """Random, hence asymmetric: with constant weights a permuted gate would go unseen.
 
@@ -46,8 +51,8 @@ def problem(cell, dtype, T, B, I, H, *, seed=0, bias=True, state=True, **options
         "dy": normal(T, B, H),
         "dstate": normal(entry.states, B, H),
     }
-    if entry.units and not entry.recurrent:
-        arguments["w_units"] = rng.uniform(-1, 1, (entry.units, H)).astype(dtype)
+    if entry.units:
+        arguments["w_units"] = own_weights(entry, rng, H).astype(dtype)
     absent = ([] if bias else ["b_ih", "b_hh"]) + ([] if state else ["state", "dstate"])
     return {"cell": cell, **arguments, **dict.fromkeys(absent), **options}
 

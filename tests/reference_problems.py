@@ -5,6 +5,8 @@ import pytest
 
 from pyrnn import reference
 
+from .problems import own_weights
+
 T, B, N_IN, H = 5, 4, 3, 2
 
 LENGTHS = np.array([3, 0, T, 1])
@@ -37,8 +39,8 @@ def problem(cell, rng, T=T, B=B):
         "b_ih": rng.standard_normal(G * H),
         "b_hh": rng.standard_normal(cell.recurrent * H),
     }
-    if cell.units and not cell.recurrent:
-        arguments["w_units"] = rng.uniform(-1, 1, (cell.units, H))
+    if cell.units:
+        arguments["w_units"] = own_weights(cell, rng, H)
     return arguments, rng.standard_normal((T, B, H)), rng.standard_normal((S, B, H))
 
 

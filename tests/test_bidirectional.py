@@ -51,13 +51,9 @@ def test_the_reference_of_merging_is_proved_by_central_differences(mode):
 def test_it_is_two_directions_and_their_merging(cell, dtype, mode, options):
     layer, x = made(cell, mode, dtype)
     formula, entry = reference.cells[cell], _registry.REGISTRY[cell]
-    halves, names = [], {f"{name}_l0": key for key, name in reference.names_of(formula).items()}
+    halves, params = [], {name: array.astype(np.float64) for name, array in layer.params.items()}
     for suffix in ("", "_reverse"):
-        weights = {"w_hh": np.zeros((0, H))} | {
-            key: layer.params[name + suffix].astype(np.float64)
-            for name, key in names.items()
-            if name + suffix in layer.params
-        }
+        weights = reference.weights_of(formula, params, "_l0" + suffix)
         state = np.zeros((entry.states, B, H))
         halves.append(
             reference.forward(formula, x.astype(float), state, **weights, **options, reverse=bool(suffix))[0]

@@ -37,7 +37,7 @@ def calls(draw):
         "reset": rng.random((T, B)) < 0.3,
         "reverse": draw(st.booleans()),
     }
-    if entry.units and not entry.recurrent:
+    if entry.units:
         call["w_units"] = eighths(rng, entry.units, H)
     absent = draw(st.sets(st.sampled_from(["state", "b_ih", "b_hh", "lengths", "reset"])))
     call |= dict.fromkeys(absent)

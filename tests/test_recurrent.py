@@ -87,11 +87,7 @@ def test_directions_are_the_functions(cell, dtype):
     x, state, _, _ = drawn(layer)
     y, final = layer(x, as_state(state), **ragged(T, B))
     for direction, suffix in enumerate(("", "_reverse")):
-        weights = {"w_hh": np.zeros((0, H), dtype)} | {
-            key: layer.params[f"{name}_l0{suffix}"]
-            for key, name in reference.names_of(reference.cells[cell]).items()
-            if f"{name}_l0{suffix}" in layer.params
-        }
+        weights = reference.weights_of(reference.cells[cell], layer.params, f"_l0{suffix}")
         options = {**weights, **ragged(T, B), "reverse": bool(direction)}
         alone, last = functional.forward(cell, x, state[:, direction], **options)
         np.testing.assert_array_equal(y[:, :, direction * H : (direction + 1) * H], alone)

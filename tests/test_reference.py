@@ -31,14 +31,9 @@ SAME = 100 * np.finfo(np.float64).eps
 @each_cell
 def test_a_stack_is_made_of_single_layers(cell, rng):
     x, state, params, dropout, _, _ = stacked(cell, rng)
-    names = {name: key for key, name in reference.names_of(cell).items()}
 
     def run(x, layer, direction):
-        suffix = f"_l{layer}{'_reverse' * direction}"
-        weights = {
-            names[n.removesuffix(suffix)]: a for n, a in params.items() if n.removesuffix(suffix) in names
-        }
-        weights.setdefault("w_hh", np.zeros((0, H)))
+        weights = reference.weights_of(cell, params, f"_l{layer}{'_reverse' * direction}")
         s = state[:, 2 * layer + direction]
         options = {"lengths": LENGTHS, "reset": RESET, "reverse": bool(direction)}
         return reference.forward(cell, x, s, **weights, **options)[:2]

@@ -6,7 +6,7 @@ import pytest
 from pyrnn import reference
 from pyrnn.reference.options import activations, zoned
 
-from .problems import assert_near
+from .problems import assert_near, own_weights
 from .reference_problems import LENGTHS, RESET, B, H, each_cell, gradients, problem
 from .test_reference_gradients import TOLERANCE, central_difference
 
@@ -41,12 +41,12 @@ def check(cell, arguments, dy, dstate, **options):
 @each_cell
 @pytest.mark.parametrize("peepholes", [False, True])
 def test_gradients_are_central_differences(cell, peepholes, rng):
-    if peepholes and not (cell.units and cell.recurrent):
+    if peepholes and not cell.peepholes:
         return
     for case in cases(cell, rng):
         arguments, dy, dstate = problem(cell, rng)
         if peepholes:
-            arguments["w_units"] = rng.uniform(-1, 1, (cell.units, H))
+            arguments["w_units"] = own_weights(cell, rng, H, peepholes=True)
         if {case.get("activation"), case.get("recurrent_activation")} & {"relu", "identity"}:
             for name in ("x", "state", "b_ih", "b_hh"):
                 arguments[name] /= (

@@ -37,11 +37,10 @@ class NumpyReference(NumPyThreads):
 
     def step(self, problem: Problem) -> Run:
         cell, H = problem.formula, problem.shape.H
-        names = reference.names_of(cell)
-        given = {k: problem.params[f"{n}_l0"].T for k, n in names.items() if f"{n}_l0" in problem.params}
-        weights = {key: np.ascontiguousarray(array) for key, array in given.items()}
-        w_ih, w_hh, b_ih, b_hh = (weights.get(key, np.empty(0)) for key in ("w_ih", "w_hh", "b_ih", "b_hh"))
-        options = reference.options_of(cell, weights["w_units"].T if "w_units" in weights else None)
+        weights = reference.weights_of(cell, problem.params, "_l0")
+        w_ih, w_hh = (np.ascontiguousarray(weights[key].T) for key in ("w_ih", "w_hh"))
+        b_ih, b_hh = (weights.get(key, np.empty(0)) for key in ("b_ih", "b_hh"))
+        options = reference.options_of(cell, weights["w_units"])
 
         def recurrent(v: Array, first: int = 0, last: int | None = None) -> Array:
             rows = slice(first * H, (cell.gates if last is None else last) * H)

@@ -20,8 +20,7 @@ static const cell lstm = {
     .block_h = {0, 1, 2, 3},
     .activation = PYRNN_TANH,
     .recurrent_activation = PYRNN_SIGMOID,
-    .units = 3,
-    .only_peepholes = 1,
+    .peepholes = 3,
 };
 
 static const cell lstm_coupled = {
@@ -36,8 +35,7 @@ static const cell lstm_coupled = {
     .block_h = {0, 1, 2},
     .activation = PYRNN_TANH,
     .recurrent_activation = PYRNN_SIGMOID,
-    .units = 2,
-    .only_peepholes = 1,
+    .peepholes = 2,
 };
 
 /* c' from the activated gates. */

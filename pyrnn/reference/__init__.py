@@ -23,7 +23,7 @@ from . import (
 from .common import Cell
 from .options import options_of
 from .sequence import Tape, backward, forward
-from .stack import StackTape, names_of, stack_backward, stack_forward
+from .stack import StackTape, names_of, own_names, stack_backward, stack_forward, weights_of
 
 __all__ = [
     "Cell",
@@ -36,9 +36,11 @@ __all__ = [
     "layers",
     "names_of",
     "options_of",
+    "own_names",
     "stack_backward",
     "stack_forward",
     "transformer",
+    "weights_of",
 ]
 
 # The names are those of the compiled registry, so that a test can walk both.

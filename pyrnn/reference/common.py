@@ -27,7 +27,8 @@ class Cell(Protocol):
     gates: int
     states: int
     recurrent: int  # blocks of w_hh
-    units: int  # weights that each unit has for itself; of an LSTM if it has peepholes
+    units: int  # weights that each unit has for itself
+    peepholes: int  # and those that it has besides if there are peepholes
     activation: str  # by default
     recurrent_activation: str
 

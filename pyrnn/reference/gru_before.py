@@ -11,7 +11,7 @@ import numpy as np
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states, recurrent, units = 3, 1, 3, 0
+gates, states, recurrent, units, peepholes = 3, 1, 3, 0, 0
 activation, recurrent_activation = "tanh", "sigmoid"
 
 

@@ -8,7 +8,7 @@ Li et al., "Independently recurrent neural network", arXiv:1803.04831 (2018).
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states, recurrent, units = 1, 1, 0, 1
+gates, states, recurrent, units, peepholes = 1, 1, 0, 1, 0
 activation, recurrent_activation = "relu", "sigmoid"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states, recurrent, units = 4, 2, 4, 3
+gates, states, recurrent, units, peepholes = 4, 2, 4, 0, 3
 activation, recurrent_activation = "tanh", "sigmoid"
 
 

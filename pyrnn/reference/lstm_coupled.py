@@ -13,7 +13,7 @@ import numpy as np
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states, recurrent, units = 3, 2, 3, 2
+gates, states, recurrent, units, peepholes = 3, 2, 3, 0, 2
 activation, recurrent_activation = "tanh", "sigmoid"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .common import Array, Pull, Recurrent, State, sigmoid
 from .options import Options
 
-gates, states, recurrent, units = 2, 1, 0, 0
+gates, states, recurrent, units, peepholes = 2, 1, 0, 0, 0
 activation, recurrent_activation = "identity", "sigmoid"
 
 

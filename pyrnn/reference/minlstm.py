@@ -14,7 +14,7 @@ from .common import Array, Pull, Recurrent, State, sigmoid
 from .mingru import positive, positive_slope
 from .options import Options
 
-gates, states, recurrent, units = 3, 1, 0, 0
+gates, states, recurrent, units, peepholes = 3, 1, 0, 0, 0
 activation, recurrent_activation = "identity", "sigmoid"
 
 

@@ -9,7 +9,7 @@ arXiv:1504.00941 (2015).
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states, recurrent, units = 1, 1, 1, 0
+gates, states, recurrent, units, peepholes = 1, 1, 1, 0, 0
 activation, recurrent_activation = "relu", "sigmoid"
 
 

@@ -8,7 +8,7 @@ Elman, "Finding structure in time", Cognitive Science 14 (1990) 179-211.
 from .common import Array, Pull, Recurrent, State
 from .options import Options
 
-gates, states, recurrent, units = 1, 1, 1, 0
+gates, states, recurrent, units, peepholes = 1, 1, 1, 0, 0
 activation, recurrent_activation = "tanh", "sigmoid"
 
 

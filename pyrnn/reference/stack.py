@@ -15,9 +15,24 @@ def names_of(cell: Cell) -> dict[str, str]:
     names = {"w_ih": "weight_ih", "b_ih": "bias_ih"}
     if cell.recurrent:
         names |= {"w_hh": "weight_hh", "b_hh": "bias_hh"}
-    if cell.units:  # an LSTM's peepholes; or all that is recurrent
-        names["w_units"] = "weight_ch" if cell.recurrent else "weight_hh"
     return names
+
+
+def own_names(cell: Cell) -> dict[str, int]:
+    """What the weights that each unit has for itself are called in a stack, and how many rows each has."""
+    names = {} if not cell.units else {"weight_hh": cell.units}  # all that is recurrent
+    return names | ({"weight_ch": cell.peepholes} if cell.peepholes else {})
+
+
+def weights_of(cell: Cell, params: Mapping[str, Array], suffix: str) -> dict[str, Any]:
+    """The weights of one layer and direction, "_l0" say, as `forward` takes them; None for absent ones."""
+    found = {key: params.get(name + suffix) for key, name in names_of(cell).items()}
+    if not cell.recurrent:
+        w_ih = params["weight_ih" + suffix]
+        found["w_hh"] = np.zeros((0, len(w_ih) // cell.gates), w_ih.dtype)
+    own = [(params.get(name + suffix), rows) for name, rows in own_names(cell).items()]
+    parts = [array.reshape(rows, -1) for array, rows in own if array is not None]
+    return found | {"w_units": np.concatenate(parts) if parts else None}
 
 
 class StackTape(NamedTuple):
@@ -76,18 +91,12 @@ def stack_forward(
             x = x * dropout[len(layers) - 1]
         outputs, tapes = [], []
         for suffix in suffixes:
-            arrays = {
-                key: params.get(f"{name}_l{len(layers)}{suffix}") for key, name in names_of(cell).items()
-            }
-            if not cell.recurrent:
-                units = len(params[f"weight_ih_l{len(layers)}{suffix}"]) // cell.gates
-                arrays["w_hh"] = np.zeros((0, units), x.dtype)
             s = None if state is None else state[:, len(finals)]
             y, final, tape = forward(
                 cell,
                 x,
                 s,
-                **arrays,  # type: ignore[arg-type]  # the two weights are never None
+                **weights_of(cell, params, f"_l{len(layers)}{suffix}"),
                 lengths=lengths,
                 reset=reset,
                 reverse=suffix != "",
@@ -136,10 +145,14 @@ def stack_backward(
         for direction, half in enumerate(np.split(dy, D, axis=2)):
             ds = None if dstate is None else dstate[:, layer * D + direction]
             results.append(backward(cell, tapes[direction], half, ds))
-            for key, name in names_of(cell).items():
-                full = f"{name}_l{layer}" + ("_reverse" if direction else "")
-                if full in tape.names:
-                    grads[full] = results[-1]["d" + key]
+            end = f"_l{layer}" + ("_reverse" if direction else "")
+            found = {name + end: results[-1]["d" + key] for key, name in names_of(cell).items()}
+            start = 0
+            for name, rows in own_names(cell).items():
+                if name + end in tape.names:
+                    found[name + end] = results[-1]["dw_units"][start : start + rows]
+                    start += rows
+            grads |= {name: grad for name, grad in found.items() if name in tape.names}
         dy = sum((r["dx"] for r in results[1:]), start=results[0]["dx"])
         dstates[:0] = [r["dstate"] for r in results]
     return dy, np.stack(dstates, axis=1), grads
