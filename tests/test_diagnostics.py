@@ -7,6 +7,7 @@ import pytest
 
 import pyrnn
 from pyrnn import diagnostics, reference
+from pyrnn.reference.stack import weights_of
 
 from .cells import as_array, as_state, layer_of
 from .slopes import assert_slope, central_difference
@@ -128,6 +129,12 @@ def test_the_reverse_direction_is_the_forward_one_on_the_reversed_sequence(rng, 
     ours, theirs = (f(both, x)["l0_reverse"] for f in (diagnostics.gradient_norms, diagnostics.hidden_states))
     np.testing.assert_array_equal(ours, diagnostics.gradient_norms(single, x[::-1])["l0"][::-1])
     np.testing.assert_array_equal(theirs, diagnostics.hidden_states(single, x[::-1])["l0"][::-1])
+    wrapped = pyrnn.Bidirectional(pyrnn.LSTM(I, H, dtype=np.float64))
+    wrapped.params.update(both.params)
+    gates = diagnostics.gate_activations(single, x[::-1])["l0"]
+    for layer in (both, wrapped):
+        for name, gate in diagnostics.gate_activations(layer, x)["l0_reverse"].items():
+            np.testing.assert_allclose(gate, gates[name][::-1], **CLOSE)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
@@ -172,12 +179,10 @@ def test_states_and_gates_make_the_output(cell, options, rng, x):
         np.testing.assert_array_equal(states["l1"], y)
     gates = diagnostics.gate_activations(layer, x, lengths=lengths, reset=reset)
     entry, extras, below = reference.cells[cell], layer._extras, x
-    for k, name in enumerate(("l0", "l1")):
-        params = {n.removesuffix(f"_l{k}"): a for n, a in layer.params.items() if n.endswith(f"_l{k}")}
-        arrays = {key: params.get(n) for key, n in reference.names_of(entry).items()}
-        arrays = {"w_hh": np.zeros((0, H))} | arrays
+    for name in ("l0", "l1"):
+        weights = weights_of(entry, layer.params, f"_{name}")
         below, _, tape = reference.forward(
-            entry, below, None, **arrays, lengths=lengths, reset=reset, training=False,
+            entry, below, None, **weights, lengths=lengths, reset=reset, training=False,
             activation=extras.activation, recurrent_activation=extras.recurrent_activation,
             cell_clip=extras.cell_clip, zoneout=extras.zoneout,
         )  # fmt: skip

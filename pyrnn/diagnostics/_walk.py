@@ -34,6 +34,8 @@ class Walker:
         self.stack, self.number, self.reverse = stack, number, reverse
         self.zoneout = zoneout
         self.name = f"l{number // stack.directions}" + ("_reverse" if reverse else "")
+        mirrored = number % stack.directions == 1  # which the half of a Bidirectional is not
+        self.suffix = f"_l{number // stack.directions}" + ("_reverse" if mirrored else "")
 
     def step(self, x: Array, state: States) -> tuple[States, PullStep]:
         """Take one step: x (B, I) and the state before it in, the state after it and the way back out."""

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, reference
 from .._stack import State
+from ..reference.stack import weights_of
 from ._walk import Path, walk
 
 Array = NDArray[Any]
@@ -142,18 +143,14 @@ def gates_of(path: Path) -> dict[str, Array]:
     stack = path.walker.stack
     S, T, B, H = path.before.shape
     names = SAVED[stack._cell.name]
-    w_ih, w_hh, b_ih, b_hh, w_units = _weights(path)
+    weights = weights_of(reference.cells[stack._cell.name], stack.params, path.walker.suffix)
     # No step waits for another once the states are known: all are rows of one.
     with np.errstate(over="ignore", invalid="ignore"):  # of a state that has exploded
         _, _, tape = reference.forward(
             reference.cells[stack._cell.name],
             path.x.reshape(1, T * B, path.x.shape[2]),
             path.before.reshape(S, T * B, H),
-            w_ih,
-            w_hh,
-            b_ih,
-            b_hh,
-            w_units=w_units,
+            **weights,
             activation=stack._extras.activation,
             recurrent_activation=stack._extras.recurrent_activation,
             cell_clip=stack._extras.cell_clip,
@@ -181,13 +178,3 @@ def saturation_of(path: Path, low: float, high: float) -> dict[str, Saturation]:
             shares = [float(np.mean(end)) if end.size else np.nan for end in (inside < low, inside > high)]
             found[name] = Saturation(*shares)
     return found
-
-
-def _weights(path: Path) -> tuple[Array, Array, Array | None, Array | None, Array | None]:
-    """w_ih, w_hh, b_ih, b_hh and what units have for themselves."""
-    stack = path.walker.stack
-    names = stack._names(path.walker.number)
-    w_ih, w_hh, *rest = (None if name is None else stack.params.get(name) for name in names)
-    b_ih, b_hh, units = rest
-    assert w_ih is not None
-    return w_ih, np.empty((0, stack.hidden_size), stack.dtype) if w_hh is None else w_hh, b_ih, b_hh, units
