@@ -11,7 +11,7 @@ import pyrnn
 from pyrnn import GRU
 from pyrnn._layer import Layer
 from pyrnn._random import as_generator
-from pyrnn.layers import Dropout, Embedding, LayerNorm, Linear, PositionalEncoding, Sequential
+from pyrnn.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, PositionalEncoding, Sequential
 
 from .problems import eighths
 from .slopes import STEP, TOLERANCE, slope
@@ -47,6 +47,11 @@ MAKERS = {
         PositionalEncoding(batch_first=True),
         linear()[1].astype(dtype),
     ),
+    "last step": lambda dtype=np.float64: (LastStep(), linear()[1].astype(dtype)),
+    "last step, batch first": lambda dtype=np.float64: (
+        LastStep(batch_first=True, bidirectional=True),
+        linear()[1].astype(dtype),
+    ),
     "sequential": sequential,
     "dropout of nothing": lambda dtype=np.float64: (Dropout(0.0), linear()[1].astype(dtype)),
     "layer norm without bias": lambda dtype=np.float64: layer_norm(dtype, bias=False, eps=0.1),
@@ -71,7 +76,7 @@ def test_gradients_are_slopes(make):
     With a step of 1 from multiples of 1/8 nothing is rounded: the gradient must be the slope, exactly.
     """
     layer, x = make()
-    exact = isinstance(layer, (Linear, Embedding, Dropout))
+    exact = isinstance(layer, (Linear, Embedding, Dropout, LastStep))
     step, tolerance = (1, 0) if exact else (STEP, TOLERANCE)
     rng = np.random.default_rng(2)
     layer.params.update({name: eighths(rng, *array.shape) for name, array in layer.params.items()})

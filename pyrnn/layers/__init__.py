@@ -8,6 +8,7 @@ from .attention import MultiHeadAttention
 from .bidirectional import Bidirectional
 from .dropout import Dropout
 from .embedding import Embedding
+from .last_step import LastStep
 from .layer_norm import LayerNorm
 from .linear import Linear
 from .positional_encoding import PositionalEncoding
@@ -20,6 +21,7 @@ __all__ = [
     "DotAttention",
     "Dropout",
     "Embedding",
+    "LastStep",
     "LayerNorm",
     "Linear",
     "MultiHeadAttention",

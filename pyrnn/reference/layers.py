@@ -57,3 +57,14 @@ def merge_backward(forward: Array, backward: Array, mode: str, dy: Array) -> tup
         return dy * backward, dy * forward
     half: Array = dy / {"sum": 1, "mean": 2}[mode]
     return half, half
+
+
+def last_step(x: Array, lengths: list[int], bidirectional: bool) -> Array:
+    """From x (T, B, F) one step a sequence; the second half of F ends at the first step if bidirectional."""
+    y = np.zeros(x.shape[1:])
+    for b, length in enumerate(lengths):
+        for f in range(x.shape[2]):
+            backwards = bidirectional and f >= x.shape[2] // 2
+            if length:
+                y[b, f] = x[0 if backwards else length - 1, b, f]
+    return y
