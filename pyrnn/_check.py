@@ -206,6 +206,23 @@ def seed(value: object, name: str) -> int:
     return int(value)
 
 
+def index(value: object, size: int, name: str) -> int:
+    """Read an index: an integer of 0 to size - 1.
+
+    Raises
+    ------
+    TypeError
+        `value` is not an integer.
+    ValueError
+        It is out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if not 0 <= value < size:
+        raise ValueError(f"{name} must lie between 0 and {size - 1}, got {value}")
+    return int(value)
+
+
 def choice(value: object, choices: Sequence[str], name: str) -> str:
     """Read one of several names.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _check
 from .._stack import State
 from ._walk import Path, walk
 
@@ -87,8 +88,8 @@ def step_jacobian(
     """
     stacks = walk(layer, x, state, lengths, reset)
     T, B, _ = stacks[0].call.x.shape
-    _index(row, B, "row")
-    wanted = range(T) if steps is None else [_index(t, T, f"steps[{i}]") for i, t in enumerate(steps)]
+    _check.index(row, B, "row")
+    wanted = range(T) if steps is None else [_check.index(t, T, f"steps[{i}]") for i, t in enumerate(steps)]
     return {path.name: of_path(path, row, wanted) for stack in stacks for path in stack.paths}
 
 
@@ -118,12 +119,3 @@ def matrix(path: Path, row: int, t: int) -> Array:
     units = np.eye(N, dtype=dtype)
     _, found = pull(tuple(np.ascontiguousarray(units[:, s * H : (s + 1) * H]) for s in range(S)))
     return np.concatenate(found, axis=1).astype(np.float64)
-
-
-def _index(value: int, size: int, name: str) -> int:
-    """Read a number of a row or a step."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if not 0 <= value < size:
-        raise ValueError(f"{name} must lie between 0 and {size - 1}, got {value}")
-    return int(value)
