@@ -8,7 +8,7 @@ except ImportError as error:
         "Python from another directory, so that it does not find the sources first."
     ) from error
 
-from . import diagnostics, functional, layers, losses, optim, plot, reference
+from . import diagnostics, functional, layers, losses, metrics, optim, plot, reference, training
 from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
@@ -31,6 +31,7 @@ from .layers import (
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
 from .recurrent import GRU, LSTM, RNN
+from .training import DivergenceError, History, evaluate, fit, predict
 
 __version__: str = _core.VERSION
 
@@ -41,10 +42,12 @@ __all__ = [
     "Adam",
     "AdditiveAttention",
     "Bidirectional",
+    "DivergenceError",
     "DotAttention",
     "Dropout",
     "Embedding",
     "GRUCell",
+    "History",
     "IndRNN",
     "LSTMCell",
     "LastStep",
@@ -62,15 +65,20 @@ __all__ = [
     "cross_entropy",
     "diagnostics",
     "empty_cache",
+    "evaluate",
+    "fit",
     "functional",
     "get_num_threads",
     "layers",
     "losses",
+    "metrics",
     "optim",
     "plot",
+    "predict",
     "reference",
     "set_num_threads",
     "show_config",
+    "training",
 ]
 
 choose_isa()

@@ -164,6 +164,11 @@ class Bidirectional(Container):
         """The dtype of the parameters and outputs."""
         return self.forward_layer.dtype
 
+    @property
+    def batch_first(self) -> bool:
+        """Whether arrays have the batch as their first axis."""
+        return self.forward_layer.batch_first
+
     def _merge(self, forward: Array, backward: Array) -> Any:
         if self.merge_mode is None:
             return forward, backward

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._layer import Container, Gradients, Layer
 from .._random import as_generator
 from ..cells import _Cell
+from ..training import evaluate, fit, predict
 
 OPTIONS = ("lengths", "reset", "rng")
 
@@ -79,6 +80,18 @@ class Sequential(Container):
             if hasattr(layer, "dtype"):
                 return layer.dtype
         raise AttributeError(f"a layer {self!r} has no dtype of its own: it keeps that of its input")
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether sequences lie along the first axis: as the first layer has it that knows a time axis.
+
+        True if none does: then all axes but the last are alike.
+        """
+        return next((layer.batch_first for layer in self._chain if hasattr(layer, "batch_first")), True)
+
+    fit = fit
+    evaluate = evaluate
+    predict = predict
 
     def __call__(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, reset: ArrayLike | None = None
