@@ -50,13 +50,15 @@ class Data:
             if lengths is not None:
                 raise ValueError("lengths must be None for a list of sequences, which have their own")
             self.count, self.lengths = len(self.x), np.array([len(part) for part in self.x], np.int64)
-            self.ragged = True
+            self.ragged = len(set(self.lengths.tolist())) > 1
         else:
             if self.x.ndim == 0:
                 raise ValueError("x must be an array of sequences or a list of them, got a number")
             if self.x.ndim == 1:
                 self.axis = 0
             self.count = self.x.shape[self.axis]
+            if not self.count:
+                raise ValueError(f"x must hold one sequence at least, got shape {self.x.shape}")
             self.ragged = lengths is not None
             steps = self.x.shape[1 - self.axis] if self.x.ndim > 1 else 1
             read = _check.lengths(lengths, steps, self.count)
@@ -149,7 +151,8 @@ class Data:
     ) -> Array:
         if isinstance(values, list):
             chosen = values[rows] if isinstance(rows, slice) else [values[i] for i in rows]
-            return padded(chosen, longest or 0, values[0], batch_first=axis == 0)
+            steps = len(chosen[0]) if longest is None else longest
+            return padded(chosen, steps, values[0], batch_first=axis == 0)
         if longest is not None and with_steps:
             values = values[:, :longest] if axis == 0 else values[:longest]
         if isinstance(rows, slice):

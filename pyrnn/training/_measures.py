@@ -87,15 +87,19 @@ def _read_loss(loss: Any) -> tuple[Callable[..., tuple[float, Callable[[], Array
     if isinstance(loss, functools.partial) and not loss.args:
         loss, options = loss.func, dict(loss.keywords)
     if isinstance(loss, str):
-        named = {name: found for name, found in vars(losses).items() if isinstance(found, losses.Loss)}
-        if loss not in named:
-            raise ValueError(f"loss must be one of {', '.join(sorted(named))}, or a Loss, got {loss!r}")
+        if loss not in (named := _named_losses()):
+            raise ValueError(f"loss must be one of {', '.join(named)}, or a Loss, got {loss!r}")
         loss = named[loss]
     if not hasattr(loss, "vjp"):
         raise TypeError(
             f"loss must be a name, a pyrnn.losses.Loss or a functools.partial of one, got {loss!r}"
         )
     return functools.partial(loss.vjp, **options), options.get("ignore_index")
+
+
+def _named_losses() -> dict[str, Any]:
+    public = {name: getattr(losses, name) for name in losses.__all__}
+    return {name: found for name, found in public.items() if isinstance(found, losses.Loss)}
 
 
 def _read_metrics(watched: Any) -> dict[str, Metric]:
@@ -115,11 +119,10 @@ def _read_metrics(watched: Any) -> dict[str, Metric]:
 
 
 def _read_metric(metric: Any) -> tuple[str, Metric]:
-    known: dict[str, Metric] = {name: getattr(metrics, name) for name in metrics.__all__}
-    known |= {name: found for name, found in vars(losses).items() if isinstance(found, losses.Loss)}
+    known = {name: getattr(metrics, name) for name in metrics.__all__} | _named_losses()
     if isinstance(metric, str):
         if metric not in known:
-            raise ValueError(f"metrics must be of {', '.join(sorted(known))}, or functions, got {metric!r}")
+            raise ValueError(f"metrics must be of {', '.join(known)}, or functions, got {metric!r}")
         return metric, known[metric]
     if not callable(metric) or inspect.isclass(metric):
         raise TypeError(f"metrics must be names or functions, got {metric!r}")

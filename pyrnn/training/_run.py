@@ -107,7 +107,8 @@ class Run:
         """Train to the end, to a reason to stop, or to Ctrl-C."""
         bar = Progress(self.plan.progress, self.plan.epochs, self.history.epochs, self.steps)
         try:
-            self._epochs(bar)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite ends the run anyway
+                self._epochs(bar)
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
             if self._stepping:  # some of the weights may have moved, and others not
@@ -131,8 +132,6 @@ class Run:
             if True in answers:
                 self.history.stopped = "callback"
                 return
-        if self.best.is_over():
-            self.history.stopped = "patience"
 
     def end_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
         """Write down what an epoch has come to."""
@@ -152,6 +151,8 @@ class Run:
         if self.validation is not None:
             found = measure(self.model, self.validation, self.measures, self.plan.batch_size)
             numbers |= {f"val_{name}": value for name, value in found.items()}
+            if not math.isfinite(found["loss"]):
+                self._diverged(f"val_loss is {found['loss']}", epoch, self.steps - 1)
         return numbers
 
     def _order(self, epoch: int) -> Iterator[NDArray[np.intp] | slice]:

@@ -59,8 +59,8 @@ def fit(
         last in a tuple. Of an output that is a tuple, as of a recurrent layer, only the first counts. If
         ``vjp`` takes ``rng``, it gets a generator for its dropout.
     x : array_like, shape (T, N, ...), or (N, T, ...); or list of N arrays (T_i, ...)
-        N sequences. Of a list, those of a batch are padded with zeros to the longest, and the model is
-        called with their `lengths`.
+        N sequences. Of a list, those of a batch are padded with zeros to the longest, and unless all are
+        of one length, the model is called with their `lengths`.
     y : array_like or list of N arrays
         Targets: for every sequence, (N, ...), or for every step, with the first two axes of `x` or as a
         list of arrays (T_i, ...).
@@ -166,7 +166,7 @@ def fit(
         patience=None if patience is None else _count(patience, "patience"),
         min_delta=_check.at_least_zero(min_delta, "min_delta"),
         restore_best=best if restore_best is None else _check.flag(restore_best, "restore_best"),
-        callbacks=tuple(callbacks),
+        callbacks=_functions(callbacks, "callbacks"),
         progress=None if progress is None else _check.flag(progress, "progress"),
     )
     return Run(plan, adapted, _optimizer(optimizer, model), measures, data, validation, seed).run()
@@ -327,6 +327,12 @@ def _monitored(monitor: str | None, measures: Measures, validated: bool) -> str:
         if monitor is None and validated
         else _check.choice(monitor or "loss", known, "monitor")
     )
+
+
+def _functions(value: Any, name: str) -> tuple[Callback, ...]:
+    if not isinstance(value, Sequence) or not all(map(callable, value)):
+        raise TypeError(f"{name} must be functions, got {value!r}")
+    return tuple(value)
 
 
 def _is_max(mode: str) -> bool:
