@@ -41,16 +41,17 @@ typedef struct {
 static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, backward_space *space)
 {
     size_t used = 0, size = sizeof(real), block = (size_t)job->block, strip = (size_t)job->strip;
-    size_t Hp = (size_t)(panels_of(job->H) * L), I = (size_t)job->I, H = (size_t)job->H;
+    size_t Hp = (size_t)(panels_of(job->H) * L), I = (size_t)job->I;
 #define PART(bytes)                                                                                          \
     (at ? at + used : NULL);                                                                                 \
     used += ((bytes) + 63) / 64 * 64
     space->da = (real *)PART(block * Hp * c->slots * size);
     space->dw = (real *)PART(I * Hp * c->gates * size);
     for (int i = 0; i < c->phases; i++) {
-        space->dr[i] = (real *)PART(H * Hp * c->phase[i].count * size);
+        space->dr[i] = (real *)PART((size_t)product_size(c, job->H, i) * size);
         space->h[i] = (const real **)PART(block * sizeof(real *));
-        space->h_tiles[i] = (real *)PART(c->phase[i].count ? block * H * size : 0);
+        space->h_tiles[i] =
+            (real *)PART(c->phase[i].count ? block * (size_t)phase_reads(c, job->H, i) * size : 0);
     }
     space->db = (real *)PART(Hp * c->slots * size);
     space->ds = (real *)PART(strip * c->states * Hp * size);
@@ -84,16 +85,15 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
                              const backward_space *space, const real *zero, backward_row *row, ptrdiff_t s,
                              ptrdiff_t pair)
 {
-    ptrdiff_t H = job->H, total = job->pairs, index = job_offset(job, s) + row->p;
+    ptrdiff_t index = job_offset(job, s) + row->p;
     ptrdiff_t before = s > 0 ? job_offset(job, s - 1) + row->p : 0, t = time_of(job, row->length, s);
-    const real *states = job->saved;
     int cut = cut_before(job, row->row, row->length, s);
     for (int q = 0; q < c->states; q++) {
-        const real *state0 = job->state0[q] ? (const real *)job->state0[q] + row->row * H : zero;
-        row->prev[q] = cut ? zero : s == 0 ? state0 : states + (q * total + before) * H;
-        row->next[q] = states + (q * total + index) * H;
+        const real *state0 = initial_state(c, job, zero, q, row->row);
+        row->prev[q] = cut ? zero : s == 0 ? state0 : kept_state(c, job, q, before);
+        row->next[q] = kept_state(c, job, q, index);
     }
-    row->saved = states + (c->states * total + index * c->saves) * H;
+    row->saved = kept_saves(c, job, index);
     row->dy = (const real *)job->dy + t * job->dy_step + row->row * job->dy_row;
     int cut_after = s + 1 < row->length && cut_before(job, row->row, row->length, s + 1);
     row->carry = cut_after ? CARRY_NONE : s == row->length - 1 || s == b->s1 - 1 ? CARRY_PAST : CARRY_BOTH;
@@ -104,8 +104,9 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
     row->read = row->prev[0];
     if (job->mask) {
         const real *all = masked_states(c, job);
-        row->mask = (const real *)job->mask + row->row * H;
-        row->read = cut ? zero : s == 0 ? all + row->p * H : all + (job->B + before) * H;
+        const ptrdiff_t width = state_width(c, job->H, 0);
+        row->mask = (const real *)job->mask + row->row * width;
+        row->read = cut ? zero : s == 0 ? all + row->p * width : all + (job->B + before) * width;
     }
     for (int q = 0; q < c->states; q++)
         if (zones(job, q))
@@ -125,6 +126,35 @@ INLINE void backward_list(const cell *c, const pyrnn_job *job, const backward_sp
                                          : row->prev[0];
 }
 
+/* A panel of the gradient of state q after the step, all that arrives there: `through` the products too. What zoneout
+ * leads past the cell is put in `past`, of a general cell. n elements of the state's width are left. */
+INLINE V backward_state(const cell *c, const pyrnn_job *job, const backward_row *row, int q, ptrdiff_t j,
+                        ptrdiff_t n, V through, V *past)
+{
+    V d = vloada(row->ds + q * panels_of(job->H) * L + j);
+    if (row->carry == CARRY_BOTH && q == 0)
+        d = d + through;
+    if (row->carry == CARRY_NONE)
+        d = vset(0);
+    if (q == 0)
+        d = d + get(row->dy + j, n);
+    if (c->general)
+        *past = zone_gradient(job, q, row->key[q], j, &d);
+    return d;
+}
+
+/* A panel of the projection: it has no formula. */
+INLINE void backward_projection(const cell *c, const pyrnn_job *job, const backward_row *row, ptrdiff_t j,
+                                ptrdiff_t panel_step, V acc)
+{
+    const ptrdiff_t n = c->projected - j;
+    V past;
+    acc = job->mask ? acc * get(row->mask + j, n) : acc;
+    V d = backward_state(c, job, row, 0, j, n, vkeep(acc, n), &past);
+    vstorea(row->da + j / L * panel_step + c->phase[c->phases - 1].first * L, d);
+    vstorea(row->ds + j, past);
+}
+
 /* A unit panel of one row: from the gradient of the state to that of the pre-activations. `units` are the pack's, of a
  * general cell. */
 INLINE void backward_panel(const cell *c, back_function *back, int phase, const pyrnn_job *job,
@@ -132,34 +162,28 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
                            const real *units)
 {
     const place at = {&job->layer, units + j * c->units};
+    const int last = last_of_formula(c), first_state = c->projected ? 1 : 0; /* as forward */
     V past[MAX_STATES];
     ptrdiff_t H = job->H, n = H - j, Hp = panels_of(H) * L;
-    V ds[MAX_STATES], s0[MAX_STATES], s1[MAX_STATES], saved[MAX_SAVES], da[MAX_SLOTS];
-    for (int q = 0; q < c->states; q++) {
-        ds[q] = vloada(row->ds + q * Hp + j);
+    V ds[MAX_STATES], s0[MAX_STATES] = {0}, s1[MAX_STATES] = {0}, saved[MAX_SAVES], da[MAX_SLOTS];
+    for (int q = first_state; q < c->states; q++) {
         s0[q] = get(row->prev[q] + j, n);
         s1[q] = get(row->next[q] + j, n);
     }
     for (int k = 0; k < c->saves; k++)
         saved[k] = get(row->saved + k * H + j, n);
-    if (c->general && job->mask)
+    if (c->general && job->mask && !(c->projected && phase == last))
         acc = acc * get(row->mask + j, n);
     acc = vkeep(acc, n); /* an infinite gradient times the zeros beyond H is a NaN, and would spread */
-    if (phase == c->phases - 1) {
-        if (row->carry == CARRY_BOTH)
-            ds[0] = ds[0] + acc;
-        if (row->carry == CARRY_NONE)
-            for (int q = 0; q < c->states; q++)
-                ds[q] = vset(0);
-        ds[0] = ds[0] + get(row->dy + j, n);
-        if (c->general)
-            zone_gradients(c, job, row->key, j, ds, past);
-    }
+    ds[0] = acc; /* through the projection */
+    for (int q = first_state; q < c->states; q++)
+        ds[q] = phase == last ? backward_state(c, job, row, q, j, n, acc, past + q)
+                              : vloada(row->ds + q * Hp + j);
     real *out = row->da + j / L * panel_step;
     for (int k = 0; k < c->slots; k++)
-        da[k] = phase == c->phases - 1 ? vset(0) : vloada(out + k * L);
+        da[k] = phase == last ? vset(0) : vloada(out + k * L);
     back(phase, acc, saved, s0, s1, ds, da, c->general ? &at : NULL);
-    for (int q = 0; c->general && phase == c->phases - 1 && q < c->states; q++)
+    for (int q = first_state; c->general && phase == last && q < c->states; q++)
         ds[q] = ds[q] + past[q];
     /* What the product of the phase after reads, others may be reading now; that phase has written it. */
     const int kept = phase == c->phases - 1 ? 0 : c->phase[phase + 1].count;
@@ -167,7 +191,7 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
     for (int k = 0; k < c->slots; k++)
         if (k < first_kept || k >= first_kept + kept)
             vstorea(out + k * L, da[k]);
-    for (int q = 0; q < c->states; q++)
+    for (int q = first_state; q < c->states; q++)
         vstorea(row->ds + q * Hp + j, ds[q]);
 }
 
@@ -176,7 +200,10 @@ NOINLINE static void backward_general(const cell *c, back_function *back, int ph
                                       const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
                                       const real *units)
 {
-    backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
+    if (projects(c, phase))
+        backward_projection(c, job, row, j, panel_step, acc);
+    else
+        backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
 }
 
 INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job,
@@ -200,7 +227,8 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
 {
     const int last = phase == c->phases - 1, through = last || phase == COLLECT ? 0 : phase + 1;
     const int first = c->phase[through].first * L;
-    const span k = {panels_of(job->H), c->phase[through].count * L, panel_step};
+    const ptrdiff_t width = phase_reads(c, job->H, through);
+    const span k = {panels_of(phase_units(c, job->H, through)), c->phase[through].count * L, panel_step};
     const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel */
     const pass walk = pass_of(panels, 1, n, turn);
     const int far = far_away(job, (panels.to - panels.from) * column);
@@ -238,7 +266,7 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
                         backward_point(c, back, phase, job, rows + r0 + r, j, panel_step, sum,
                                        packed + lay->units);
                     else if (c->general && job->mask)
-                        vstorea(ds, vfma(sum, get(rows[r0 + r].mask + j, job->H - j), vloada(ds)));
+                        vstorea(ds, vfma(sum, get(rows[r0 + r].mask + j, width - j), vloada(ds)));
                     else
                         vstorea(ds, vloada(ds) + sum);
                 }
@@ -246,15 +274,14 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
     }
 }
 
-/* No gradient passes to the step before an episode's first one. */
-INLINE void backward_cut(const cell *c, const pyrnn_job *job, share panels, const backward_row *rows,
-                         ptrdiff_t n, ptrdiff_t s)
+/* No gradient of state q passes to the step before an episode's first one. */
+INLINE void backward_cut(const pyrnn_job *job, int q, share panels, const backward_row *rows, ptrdiff_t n,
+                         ptrdiff_t s)
 {
     for (ptrdiff_t r = 0; r < n; r++)
         if (cut_before(job, rows[r].row, rows[r].length, s))
-            for (int q = 0; q < c->states; q++)
-                memset(rows[r].ds + (q * panels_of(job->H) + panels.from) * L, 0,
-                       sizeof(real) * (size_t)((panels.to - panels.from) * L));
+            memset(rows[r].ds + (q * panels_of(job->H) + panels.from) * L, 0,
+                   sizeof(real) * (size_t)((panels.to - panels.from) * L));
 }
 
 /* Copies the gradients of n states between the caller's [B][H] and the padded rows. */
@@ -263,10 +290,12 @@ static void backward_states_in(const cell *c, const pyrnn_job *job, const backwa
     ptrdiff_t H = job->H, Hp = panels_of(H) * L;
     for (ptrdiff_t r = 0; r < n; r++) {
         memset(rows[r].ds, 0, sizeof(real) * (size_t)(c->states * Hp));
-        for (int q = 0; q < c->states; q++)
+        for (int q = 0; q < c->states; q++) {
+            ptrdiff_t width = state_width(c, H, q);
             if (job->dstate[q])
-                memcpy(rows[r].ds + q * Hp, (const real *)job->dstate[q] + rows[r].row * H,
-                       sizeof(real) * (size_t)H);
+                memcpy(rows[r].ds + q * Hp, (const real *)job->dstate[q] + rows[r].row * width,
+                       sizeof(real) * (size_t)width);
+        }
     }
 }
 
@@ -274,10 +303,12 @@ static void backward_states_out(const cell *c, const pyrnn_job *job, const backw
 {
     ptrdiff_t H = job->H, Hp = panels_of(H) * L;
     for (ptrdiff_t r = 0; r < n; r++)
-        for (int q = 0; q < c->states; q++)
+        for (int q = 0; q < c->states; q++) {
+            ptrdiff_t width = state_width(c, H, q);
             if (job->dstate0[q])
-                memcpy((real *)job->dstate0[q] + rows[r].row * H, rows[r].ds + q * Hp,
-                       sizeof(real) * (size_t)H);
+                memcpy((real *)job->dstate0[q] + rows[r].row * width, rows[r].ds + q * Hp,
+                       sizeof(real) * (size_t)width);
+        }
 }
 
 /* In a chain, the block's dx and who waits for it: every few steps the rows that have been added since the last time.
@@ -330,16 +361,20 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                 for (ptrdiff_t r = 0; r < active && part == 0 && phase == 0; r++)
                     backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
                 backward_phase(c, back, phase, job, packed, &lay, &space,
-                               panels_of_part(job, grain, me, part), rows, active, panel_step, s & 1);
+                               panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, active,
+                               panel_step, s & 1);
             }
         if (job->tells)
             backward_tell(c, job, b, &space, pairs, pair, s, &told);
     }
     if (b->s1 > b->s0)
         EACH_PART (part, me) {
-            share panels = panels_of_part(job, grain, me, part);
-            backward_phase(c, back, COLLECT, job, packed, &lay, &space, panels, rows, active, panel_step, 0);
-            backward_cut(c, job, panels, rows, active, b->s0);
+            backward_phase(c, back, COLLECT, job, packed, &lay, &space,
+                           panels_of_part(phase_reads(c, job->H, 0), grain, me, part), rows, active,
+                           panel_step, 0);
+            for (int q = 0; q < c->states; q++)
+                backward_cut(job, q, panels_of_part(state_width(c, job->H, q), grain, me, part), rows, active,
+                             b->s0);
         }
     if (b->ends)
         EACH_PART (part, me)

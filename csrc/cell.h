@@ -19,10 +19,14 @@
  * ... forward and in the opposite order back.
  *
  * Slots number the gradients of pre-activations: the input's products read the slots 0..G-1, phase p's
- * recurrent product reads first..first+count-1, so a gradient that both share is stored once. */
+ * recurrent product reads first..first+count-1, so a gradient that both share is stored once.
+ *
+ * A projection is a phase of the driver's own, the last one: what the cell calls h is saved, and its product with the
+ * projection's matrix becomes state 0, of another width. So it suits the cells that do nothing with h beside their
+ * products: those with a second state. */
 #define NOINLINE __attribute__((noinline)) /* code that all cells share, outside the inner loops */
 
-enum { MAX_GATES = 4, MAX_SLOTS = 7, MAX_STATES = PYRNN_MAX_STATES, MAX_SAVES = 5, MAX_PHASES = 2 };
+enum { MAX_GATES = 4, MAX_SLOTS = 8, MAX_STATES = PYRNN_MAX_STATES, MAX_SAVES = 5, MAX_PHASES = 3 };
 
 typedef struct {
     const char *name;
@@ -38,7 +42,33 @@ typedef struct {
     int peepholes; /* how many more, if the layer has them */
     int general; /* runs with options: the driver looks at them. 0 where the compiler knows the cell */
     int first_own; /* of a general cell: the slot of the first of those gradients */
+    ptrdiff_t projected; /* of a general cell: the width of state 0, which the last phase projects; or 0 */
 } cell;
+
+/* The phase that the cell's formula ends with. */
+INLINE int last_of_formula(const cell *c) { return c->phases - 1 - (c->projected > 0); }
+
+/* Whether a phase is the projection. */
+INLINE int projects(const cell *c, int phase) { return phase > last_of_formula(c); }
+
+/* How wide, where H units are computed: state q; the states before it, side by side; what a phase's product reads and
+ * what comes out of it. */
+INLINE ptrdiff_t state_width(const cell *c, ptrdiff_t H, int q)
+{
+    return q == 0 && c->projected ? c->projected : H;
+}
+INLINE ptrdiff_t states_width(const cell *c, ptrdiff_t H, int q)
+{
+    return q > 0 ? state_width(c, H, 0) + (q - 1) * H : 0;
+}
+INLINE ptrdiff_t phase_reads(const cell *c, ptrdiff_t H, int phase)
+{
+    return phase > 0 ? H : state_width(c, H, 0);
+}
+INLINE ptrdiff_t phase_units(const cell *c, ptrdiff_t H, int phase)
+{
+    return projects(c, phase) ? c->projected : H;
+}
 
 /* Where a general cell computes. */
 typedef struct {

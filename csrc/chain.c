@@ -54,8 +54,8 @@ static pyrnn_status prepare_forward(chain *c, const pyrnn_sequence *seqs, const 
             continue;
         if (seq->x != outs[i - 1].y)
             return PYRNN_BAD_POINTER;
-        if (c->calls[i].job.I != c->calls[i - 1].job.H || seq->x_step != outs[i - 1].y_step ||
-            seq->x_row != outs[i - 1].y_row)
+        if (c->calls[i].job.I != layer_outputs(&c->calls[i - 1].job.layer) ||
+            seq->x_step != outs[i - 1].y_step || seq->x_row != outs[i - 1].y_row)
             return PYRNN_BAD_DIMS;
     }
     return PYRNN_OK;
@@ -74,8 +74,8 @@ static pyrnn_status prepare_backward(chain *c, const pyrnn_sequence *seqs, const
         const pyrnn_gradients *before = &grads[i - 1];
         if (grads[i].dy != before->dx || !before->dx)
             return PYRNN_BAD_POINTER;
-        if (c->calls[i].job.H != c->calls[i - 1].job.I || grads[i].dy_step != before->dx_step ||
-            grads[i].dy_row != before->dx_row)
+        if (layer_outputs(&c->calls[i].job.layer) != c->calls[i - 1].job.I ||
+            grads[i].dy_step != before->dx_step || grads[i].dy_row != before->dx_row)
             return PYRNN_BAD_DIMS;
     }
     return PYRNN_OK;

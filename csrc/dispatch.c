@@ -81,6 +81,10 @@ static pyrnn_status judge_layer(const pyrnn_layer *layer)
     for (int q = 0; q < PYRNN_MAX_STATES; q++)
         if (!(layer->zoneout[q] >= 0 && layer->zoneout[q] <= 1))
             return PYRNN_BAD_OPTION;
+    /* A cell that mixes h with other values cannot have it of another width. */
+    if (layer->projection < 0 || (layer->projection > 0 && infos[layer->cell].states < 2) ||
+        layer->projection >= layer->units)
+        return PYRNN_BAD_OPTION;
     /* Padding adds up to 64 units; four gates of eight bytes. */
     if (layer->inputs > PTRDIFF_MAX / 64 || layer->units > PTRDIFF_MAX / 64 ||
         !fits(layer->inputs + 64, layer->units + 64, 32) || !fits(layer->units + 64, layer->units + 64, 32))
@@ -91,8 +95,8 @@ static pyrnn_status judge_layer(const pyrnn_layer *layer)
 /* ---- Packed weights: a header, then what the kernels wrote ---- */
 
 typedef struct {
-    uint32_t magic;
-    int32_t use, isa;
+    uint16_t magic;
+    int8_t use, isa;
     pyrnn_layer layer;
 } header;
 
@@ -117,22 +121,23 @@ static int has_units(const pyrnn_layer *layer)
 }
 
 pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
-                        const void *b_ih, const void *b_hh, const void *units, void *packed)
+                        const void *b_ih, const void *b_hh, const void *units, const void *w_hr, void *packed)
 {
     if (!layer || !w_ih || !packed || !aligned(packed))
         return PYRNN_BAD_POINTER;
     pyrnn_status status = judge_layer(layer);
     if (status)
         return status;
-    if ((!w_hh && infos[layer->cell].recurrent > 0) || (!units && has_units(layer)))
+    if ((!w_hh && infos[layer->cell].recurrent > 0) || (!units && has_units(layer)) ||
+        (!w_hr && layer->projection))
         return PYRNN_BAD_POINTER;
     if (use != PYRNN_FORWARD && use != PYRNN_BACKWARD)
         return PYRNN_BAD_PACKED;
-    header head = {.magic = MAGIC, .use = use, .isa = pyrnn_isa_selected(), .layer = *layer};
+    header head = {MAGIC, (int8_t)use, (int8_t)pyrnn_isa_selected(), *layer};
     memset(packed, 0, ALIGNMENT);
     memcpy(packed, &head, sizeof(head));
     pyrnn_kernels_of(head.isa, layer->dtype)
-        ->pack(layer, use, w_ih, w_hh, b_ih, b_hh, units, (char *)packed + ALIGNMENT);
+        ->pack(layer, use, w_ih, w_hh, b_ih, b_hh, units, w_hr, (char *)packed + ALIGNMENT);
     return PYRNN_OK;
 }
 
@@ -162,7 +167,7 @@ static pyrnn_status judge_sequence(const pyrnn_sequence *seq, const pyrnn_layer 
     const pyrnn_cell_info *info = &infos[layer->cell];
     if (T < 0 || B < 0)
         return PYRNN_BAD_DIMS;
-    if (!fits(T, B, 8 * layer->inputs) || !fits(T, B, 8 * (info->states + info->saves + 1) * layer->units) ||
+    if (!fits(T, B, 8 * layer->inputs) || !fits(T, B, 8 * (info->states + info->saves + 2) * layer->units) ||
         !fits(B, layer->units + 64, 64) || !fits(T, 1, 16) || !fits(B, 1, 128))
         return PYRNN_TOO_LARGE;
     if (seq->threads < 1)
@@ -198,10 +203,12 @@ pyrnn_status pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B
     if (status)
         return status;
     const pyrnn_cell_info *info = &infos[layer->cell];
-    size_t rows = (size_t)T * (size_t)B * (size_t)(info->states + info->saves);
+    size_t pairs = (size_t)T * (size_t)B, outputs = (size_t)layer_outputs(layer);
+    size_t of_units = (size_t)(info->states - 1 + info->saves + (layer->projection > 0));
+    size_t numbers = pairs * (outputs + of_units * (size_t)layer->units);
     if (layer->masked)
-        rows += ((size_t)T + 1) * (size_t)B;
-    *bytes = rows * (size_t)layer->units * (size_t)layer->dtype / 8;
+        numbers += (pairs + (size_t)B) * outputs;
+    *bytes = numbers * (size_t)layer->dtype / 8;
     return PYRNN_OK;
 }
 
@@ -338,7 +345,8 @@ pyrnn_status pyrnn_prepare_backward(const pyrnn_sequence *seq, const pyrnn_gradi
     if (status)
         return status;
     if (!grads->dw_ih || (!grads->dw_hh && infos[job->layer.cell].recurrent > 0) ||
-        (job->layer.masked && !seq->mask) || ((!grads->dy || !grads->saved) && job->pairs > 0))
+        (!grads->dw_hr && job->layer.projection) || (job->layer.masked && !seq->mask) ||
+        ((!grads->dy || !grads->saved) && job->pairs > 0))
         return PYRNN_BAD_POINTER;
     job->saved = (void *)grads->saved; /* only read: forward and backward share the job's fields */
     job->dy = grads->dy, job->dy_step = grads->dy_step, job->dy_row = grads->dy_row;
@@ -347,7 +355,8 @@ pyrnn_status pyrnn_prepare_backward(const pyrnn_sequence *seq, const pyrnn_gradi
     job->dx = grads->dx, job->dx_step = grads->dx_step, job->dx_row = grads->dx_row;
     job->dw_ih = grads->dw_ih, job->dw_hh = grads->dw_hh, job->db_ih = grads->db_ih,
     job->db_hh = grads->db_hh;
-    job->dunits = grads->dunits, job->mask = job->layer.masked ? seq->mask : NULL;
+    job->dunits = grads->dunits, job->dw_hr = grads->dw_hr;
+    job->mask = job->layer.masked ? seq->mask : NULL;
     call->work = backward;
     return PYRNN_OK;
 }

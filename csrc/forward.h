@@ -38,10 +38,25 @@ INLINE ptrdiff_t still_active(const forward_row *rows, ptrdiff_t n, ptrdiff_t s)
     return n;
 }
 
-/* Where training keeps the masked h: of the rows before their first step, then of every pair. */
-INLINE real *masked_states(const cell *c, const pyrnn_job *job)
+/* What training keeps: each state of all pairs, then their saved values. */
+INLINE real *kept_state(const cell *c, const pyrnn_job *job, int q, ptrdiff_t pair)
 {
-    return (real *)job->saved + job->pairs * (c->states + c->saves) * job->H;
+    ptrdiff_t H = job->H;
+    return (real *)job->saved + states_width(c, H, q) * job->pairs + pair * state_width(c, H, q);
+}
+
+INLINE real *kept_saves(const cell *c, const pyrnn_job *job, ptrdiff_t pair)
+{
+    return (real *)job->saved + states_width(c, job->H, c->states) * job->pairs + pair * c->saves * job->H;
+}
+
+/* And the masked h: of the rows before their first step, then of every pair. */
+INLINE real *masked_states(const cell *c, const pyrnn_job *job) { return kept_saves(c, job, job->pairs); }
+
+/* State q of a row before its first step. */
+INLINE const real *initial_state(const cell *c, const pyrnn_job *job, const real *zero, int q, ptrdiff_t row)
+{
+    return job->state0[q] ? (const real *)job->state0[q] + row * state_width(c, job->H, q) : zero;
 }
 
 /* The same for what only a general cell needs. */
@@ -51,9 +66,10 @@ INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const r
     row->read = row->prev[0];
     if (job->mask) {
         real *all = masked_states(c, job);
-        row->mask = (const real *)job->mask + row->row * job->H;
-        row->read = cut ? zero : s == 0 ? all + row->p * job->H : row->masked;
-        row->masked = all + (job->B + job_offset(job, s) + row->p) * job->H;
+        const ptrdiff_t width = state_width(c, job->H, 0);
+        row->mask = (const real *)job->mask + row->row * width;
+        row->read = cut ? zero : s == 0 ? all + row->p * width : row->masked;
+        row->masked = all + (job->B + job_offset(job, s) + row->p) * width;
     }
     for (int q = 0; q < c->states; q++)
         if (zones(job, q))
@@ -64,11 +80,12 @@ INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const r
 static void forward_mask_initial(const cell *c, const pyrnn_job *job, const real *zero,
                                  const forward_row *rows, ptrdiff_t n)
 {
+    const ptrdiff_t width = state_width(c, job->H, 0);
     for (ptrdiff_t r = 0; r < n; r++) {
-        const real *mask = (const real *)job->mask + rows[r].row * job->H;
-        const real *h = job->state0[0] ? (const real *)job->state0[0] + rows[r].row * job->H : zero;
-        real *masked = masked_states(c, job) + rows[r].p * job->H;
-        for (ptrdiff_t j = 0; j < job->H; j++)
+        const real *mask = (const real *)job->mask + rows[r].row * width;
+        const real *h = initial_state(c, job, zero, 0, rows[r].row);
+        real *masked = masked_states(c, job) + rows[r].p * width;
+        for (ptrdiff_t j = 0; j < width; j++)
             masked[j] = h[j] * mask[j];
     }
 }
@@ -77,19 +94,19 @@ static void forward_mask_initial(const cell *c, const pyrnn_job *job, const real
 INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row,
                             ptrdiff_t s)
 {
-    ptrdiff_t H = job->H, index = job_offset(job, s) + row->p, total = job->pairs;
+    ptrdiff_t index = job_offset(job, s) + row->p;
     real *y = (real *)job->y + time_of(job, row->length, s) * job->y_step + row->row * job->y_row;
     int cut = cut_before(job, row->row, row->length, s);
     for (int q = 0; q < c->states; q++) {
-        const real *state0 = job->state0[q] ? (const real *)job->state0[q] + row->row * H : zero;
+        const real *state0 = initial_state(c, job, zero, q, row->row);
         row->prev[q] = cut ? zero : s == 0 ? state0 : row->next[q];
         if (job->saved)
-            row->next[q] = (real *)job->saved + (q * total + index) * H;
+            row->next[q] = kept_state(c, job, q, index);
         else
-            row->next[q] = q == 0 ? y : (real *)job->state[q] + row->row * H;
+            row->next[q] = q == 0 ? y : (real *)job->state[q] + row->row * job->H;
     }
     if (job->saved) {
-        row->saved = (real *)job->saved + (c->states * total + index * c->saves) * H;
+        row->saved = kept_saves(c, job, index);
         row->y = y;
     }
     if (c->general)
@@ -127,38 +144,49 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     }
 }
 
+/* A panel of state q after the step, of whose width n elements are left. */
+INLINE void forward_state(const cell *c, const pyrnn_job *job, const forward_row *row, int q, ptrdiff_t j,
+                          ptrdiff_t n, V s)
+{
+    if (c->general && zones(job, q))
+        s = zone_state(job, q, row->key[q], j, get(row->prev[q] + j, n), s);
+    if (c->general && job->mask && q == 0)
+        put(row->masked + j, s * get(row->mask + j, n), n);
+    put(row->next[q] + j, s, n);
+    if (row->y && q == 0)
+        put(row->y + j, s, n);
+}
+
 /* A unit panel of one row: from pre-activations to the next state. `units` are the pack's, of a general cell. */
 INLINE void forward_panel(const cell *c, point_function *point, int phase, const pyrnn_job *job,
                           const forward_row *row, ptrdiff_t j, const real *ax, const V *ah, const real *units)
 {
+    const int last = last_of_formula(c),
+              first_state = c->projected ? 1 : 0; /* which is not the projection's */
     ptrdiff_t H = job->H, n = H - j;
-    V a[MAX_GATES], s[MAX_STATES], saved[MAX_SAVES] = {0};
+    V a[MAX_GATES], s[MAX_STATES] = {0}, saved[MAX_SAVES] = {0};
     const place at = {&job->layer, units + j * c->units};
     for (int g = 0; g < c->gates; g++)
         a[g] = vloada(ax + g * L);
-    for (int q = 0; q < c->states; q++)
+    for (int q = first_state; q < c->states; q++)
         s[q] = get(row->prev[q] + j, n);
     if (phase > 0)
         for (int k = 0; k < c->saves; k++)
             saved[k] = get(row->saved + k * H + j, n);
     point(phase, a, ah, s, saved, c->general ? &at : NULL);
-    if (c->general && job->mask && phase < c->phases - 1)
+    if (c->general && job->mask && phase < last)
         saved[c->phase[phase + 1].source] *= get(row->mask + j, n);
+    if (c->projected && phase == last)
+        saved[c->saves - 1] = s[0];
+    /* Without a way back, what no phase will read is not kept. */
+    const int from = c->projected && phase == last && !job->saved ? c->saves - 1 : 0;
     if (row->saved)
-        for (int k = 0; k < c->saves; k++)
+        for (int k = from; k < c->saves; k++)
             if (phase == 0 || k != c->phase[phase].source) /* which the others' products are reading */
                 put(row->saved + k * H + j, saved[k], n);
-    if (phase < c->phases - 1)
-        return;
-    if (c->general) {
-        zone_states(c, job, row->prev, row->key, j, s);
-        if (job->mask)
-            put(row->masked + j, s[0] * get(row->mask + j, n), n);
-    }
-    for (int q = 0; q < c->states; q++)
-        put(row->next[q] + j, s[q], n);
-    if (row->y)
-        put(row->y + j, s[0], n);
+    if (phase == last)
+        for (int q = first_state; q < c->states; q++)
+            forward_state(c, job, row, q, j, n, s[q]);
 }
 
 /* The same for all general cells in one function: their point is called through a pointer anyway. */
@@ -166,7 +194,10 @@ NOINLINE static void forward_general(const cell *c, point_function *point, int p
                                      const forward_row *row, ptrdiff_t j, const real *ax, const V *ah,
                                      const real *units)
 {
-    forward_panel(c, point, phase, job, row, j, ax, ah, units);
+    if (projects(c, phase))
+        forward_state(c, job, row, 0, j, c->projected - j, ah[0]);
+    else
+        forward_panel(c, point, phase, job, row, j, ax, ah, units);
 }
 
 INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job,
@@ -203,28 +234,28 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
                           ptrdiff_t n, const real *ax, ptrdiff_t ax_panel, int back)
 {
     const int count = c->phase[phase].count, width = count * L;
-    const ptrdiff_t H = job->H;
-    const span k = {1, H, 0};
+    const ptrdiff_t K = phase_reads(c, job->H, phase);
+    const span k = {1, K, 0};
     if (c->general && count == 0) {
         forward_alone(c, point, job, packed + lay->units, panels, rows, n, ax, ax_panel);
         return;
     }
     const pass walk = pass_of(panels, count, n, back);
-    const int far = far_away(job, (panels.to - panels.from) * H * width);
+    const int far = far_away(job, (panels.to - panels.from) * K * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * count));
     if (job->by_units) /* what others have just written comes from their caches: all of it at once, not line by line */
         for (ptrdiff_t r = 0; r < n; r++) {
             const real *a = forward_reads(c, phase, job, rows + r);
-            for (ptrdiff_t j = 0; j < H; j += LINE / (ptrdiff_t)sizeof(real))
+            for (ptrdiff_t j = 0; j < K; j += LINE / (ptrdiff_t)sizeof(real))
                 __builtin_prefetch(a + j);
         }
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);
-        const real *w = packed + lay->r[phase] + b.panel * H * width, *next = NULL;
+        const real *w = packed + lay->r[phase] + b.panel * K * width, *next = NULL;
         const V *bias = (const V *)(packed + lay->bias_h[phase] + b.panel * width);
         int vecs = b.panels * count;
         if (far && i + 1 < walk.bites)
-            next = packed + lay->r[phase] + pass_bite(&walk, i + 1).panel * H * width;
+            next = packed + lay->r[phase] + pass_bite(&walk, i + 1).panel * K * width;
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *a[MAX_ROWS];
             V ah[MAX_ROWS * MAX_VECS];
@@ -233,9 +264,9 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
             for (int r = 0; r < height; r++)
                 a[r] = forward_reads(c, phase, job, rows + r0 + r);
             if (n == 1)
-                product_of_row(b.groups, vecs, ah, bias, a[0], k, w, vecs * L * H);
+                product_of_row(b.groups, vecs, ah, bias, a[0], k, w, vecs * L * K);
             else
-                product(height, vecs, &out, bias, a, k, w, ahead_of(next, tile, H, vecs));
+                product(height, vecs, &out, bias, a, k, w, ahead_of(next, tile, K, vecs));
             for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++)
                     forward_point(c, point, phase, job, rows + r0 + r, (b.panel + p) * L,
@@ -278,15 +309,15 @@ static size_t forward_own(const pyrnn_job *job, char *at, forward_space *space)
  * none. */
 static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, const forward_row *row)
 {
-    size_t bytes = sizeof(real) * (size_t)job->H;
     for (ptrdiff_t t = row->length; t < job->T; t++)
-        memset((real *)job->y + t * job->y_step + row->row * job->y_row, 0, bytes);
+        memset((real *)job->y + t * job->y_step + row->row * job->y_row, 0,
+               sizeof(real) * (size_t)state_width(c, job->H, 0));
     for (int q = 0; q < c->states; q++) {
-        const real *state0 = job->state0[q] ? (const real *)job->state0[q] + row->row * job->H : zero;
-        const real *last = row->length > 0 ? row->next[q] : state0;
-        real *state = (real *)job->state[q] + row->row * job->H;
+        const ptrdiff_t width = state_width(c, job->H, q);
+        const real *last = row->length > 0 ? row->next[q] : initial_state(c, job, zero, q, row->row);
+        real *state = (real *)job->state[q] + row->row * width;
         if (last != state)
-            memcpy(state, last, bytes);
+            memcpy(state, last, sizeof(real) * (size_t)width);
     }
 }
 
@@ -329,7 +360,7 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                 space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
                                     rows[r].row * job->x_row;
         EACH_PART (part, me)
-            project(c, job, packed, panels_of_part(job, grain, me, part), space->x, pairs, space->ax);
+            project(c, job, packed, panels_of_part(job->H, grain, me, part), space->x, pairs, space->ax);
         const real *ax = space->ax;
         for (; s < end; s++) {
             n = still_active(rows, n, s);
@@ -337,8 +368,9 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                 forward_advance(c, job, packed + lay.zero, rows + r, s);
             for (int phase = 0; phase < c->phases; phase++)
                 EACH_PART (part, me)
-                    forward_phase(c, point, phase, job, packed, &lay, panels_of_part(job, grain, me, part),
-                                  rows, n, ax, pairs * c->gates * L, (s & 1) ^ job->back);
+                    forward_phase(c, point, phase, job, packed, &lay,
+                                  panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, n, ax,
+                                  pairs * c->gates * L, (s & 1) ^ job->back);
             ax += n * c->gates * L;
             if (tells)
                 progress_tell(tells, s + 1);

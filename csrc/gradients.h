@@ -55,18 +55,17 @@ static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int thread)
     share mine = share_of(pairs, thread, job->threads);
     gather(c->gates, space.x, job->I, pairs, mine, space.x_tiles);
     for (int i = 0; i < c->phases; i++)
-        gather(c->phase[i].count, space.h[i], job->H, pairs, mine, space.h_tiles[i]);
+        gather(c->phase[i].count, space.h[i], phase_reads(c, job->H, i), pairs, mine, space.h_tiles[i]);
 }
 
 /* sum[panel][k][gate] += a' dG over the block's pairs, for this thread's tiles; `tiles` are a's K elements of each
- * pair, gathered, and the gates are the slots first..first+gates-1. */
+ * pair, gathered, and the gates are the slots first..first+gates-1 of so many units. */
 static void weight_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
-                             const pyrnn_block *b, ptrdiff_t pairs, int first, int gates, const real *tiles,
-                             ptrdiff_t K, real *sum, int thread)
+                             const pyrnn_block *b, ptrdiff_t pairs, int first, int gates, ptrdiff_t units,
+                             const real *tiles, ptrdiff_t K, real *sum, int thread)
 {
     const int at_once = panels_at_once(gates);
-    const ptrdiff_t panels = panels_of(job->H), groups = (panels + at_once - 1) / at_once,
-                    step = c->slots * L;
+    const ptrdiff_t panels = panels_of(units), groups = (panels + at_once - 1) / at_once, step = c->slots * L;
     const row_split split = split_rows(gates ? K : 0, tile_rows(at_once * gates));
     const share mine = share_of(groups * split.tiles, thread, job->threads);
     for (ptrdiff_t task = mine.from; task < mine.to; task++) {
@@ -83,7 +82,7 @@ static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_s
 {
     share mine = share_of(panels_of(job->H), thread, job->threads);
     for (ptrdiff_t panel = mine.from; panel < mine.to; panel++)
-        for (int k = 0; k < c->slots; k++) {
+        for (int k = 0; k < c->slots - (c->projected > 0); k++) { /* whose slot is the last and has no bias */
             real *sum = space->db + (panel * c->slots + k) * L;
             const real *da = space->da + (panel * pairs * c->slots + k) * L;
             V acc = b->first ? vset(0) : vloada(sum);
@@ -101,10 +100,11 @@ static void products(const pyrnn_job *job, const pyrnn_block *b, int thread)
     ptrdiff_t pairs = block_pairs(job, b);
     if (job->dx && !job->tells) /* who tells has done it step by step */
         input_gradients(c, job, &space, pairs, share_of(pairs, thread, job->threads));
-    weight_gradients(c, job, &space, b, pairs, 0, c->gates, space.x_tiles, job->I, space.dw, thread);
+    weight_gradients(c, job, &space, b, pairs, 0, c->gates, job->H, space.x_tiles, job->I, space.dw, thread);
     for (int i = 0; i < c->phases; i++)
-        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count, space.h_tiles[i],
-                         job->H, space.dr[i], thread);
+        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count,
+                         phase_units(c, job->H, i), space.h_tiles[i], phase_reads(c, job->H, i), space.dr[i],
+                         thread);
     if (job->db_ih || job->db_hh || job->dunits)
         bias_gradients(c, job, &space, b, pairs, thread);
 }
@@ -126,13 +126,14 @@ static void finish(const pyrnn_job *job, int thread)
     backward_space_of(c, job, job->work, &space);
     unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
     for (int i = 0; i < c->phases; i++)
-        unpack_columns(c->phase[i].count, c->block_h + c->phase[i].first, job->H, job->H, space.dr[i],
-                       job->dw_hh, thread, job->threads);
+        unpack_columns(c->phase[i].count, c->block_h + c->phase[i].first, phase_reads(c, job->H, i),
+                       phase_units(c, job->H, i), space.dr[i], projects(c, i) ? job->dw_hr : job->dw_hh,
+                       thread, job->threads);
     if (thread == 0) {
         static const int in_order[] = {0, 1, 2};
         unpack_bias(c, c->first_own, c->units, in_order, job->H, space.db, job->dunits);
         unpack_bias(c, 0, c->gates, c->block_x, job->H, space.db, job->db_ih);
-        for (int i = 0; i < c->phases; i++)
+        for (int i = 0; i <= last_of_formula(c); i++)
             unpack_bias(c, c->phase[i].first, c->phase[i].count, c->block_h + c->phase[i].first, job->H,
                         space.db, job->db_hh);
     }

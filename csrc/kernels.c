@@ -45,6 +45,12 @@ static cell cell_of(const pyrnn_layer *layer)
         c.units += c.peepholes;
     c.first_own = c.slots;
     c.slots += c.units;
+    if (layer->projection > 0) {
+        c.projected = layer->projection;
+        c.phase[c.phases].first = c.slots++;
+        c.phase[c.phases].count = 1;
+        c.phase[c.phases++].source = c.saves++;
+    }
     return c;
 }
 

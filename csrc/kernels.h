@@ -40,7 +40,7 @@ typedef struct {
 
     const void *dy, *dstate[PYRNN_MAX_STATES];
     ptrdiff_t dy_step, dy_row;
-    void *dx, *dstate0[PYRNN_MAX_STATES], *dw_ih, *dw_hh, *db_ih, *db_hh, *dunits;
+    void *dx, *dstate0[PYRNN_MAX_STATES], *dw_ih, *dw_hh, *db_ih, *db_hh, *dunits, *dw_hr;
     ptrdiff_t dx_step, dx_row;
 
     /* How the call is cut up: sizes of blocks and shares of threads, never results. */
@@ -56,6 +56,12 @@ typedef struct {
     /* In a chain, else NULL: of the layer that writes x, or dy on the way back, and of this one for who reads y or dx */
     pyrnn_progress *behind, *tells;
 } pyrnn_job;
+
+/* The width of y and of state 0. */
+static inline ptrdiff_t layer_outputs(const pyrnn_layer *layer)
+{
+    return layer->projection > 0 ? layer->projection : layer->units;
+}
 
 static inline ptrdiff_t job_row(const pyrnn_job *job, ptrdiff_t p) { return job->order ? job->order[p] : p; }
 static inline ptrdiff_t job_length(const pyrnn_job *job, ptrdiff_t p)
@@ -120,7 +126,7 @@ typedef struct {
     pyrnn_cell_kernels any; /* with options */
     size_t (*packed_size)(const pyrnn_layer *layer, int use);
     void (*pack)(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                 const void *b_hh, const void *units, void *packed);
+                 const void *b_hh, const void *units, const void *w_hr, void *packed);
     /* Set threads (from the most that are allowed), by_units, strip, block and the sizes of work. */
     void (*plan_forward)(pyrnn_job *job);
     void (*plan_backward)(pyrnn_job *job);

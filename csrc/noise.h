@@ -50,29 +50,21 @@ INLINE V choose(VI mask, V yes, V no) { return (V)((mask & (VI)yes) | (~mask & (
 /* Whether a step's state q is subject to zoneout. */
 INLINE int zones(const pyrnn_job *job, int q) { return job->layer.zoneout[q] > 0; }
 
-/* Zoneout of a panel of states, from those before the step. */
-INLINE void zone_states(const cell *c, const pyrnn_job *job, const real *const *before, const uint32_t *key,
-                        ptrdiff_t j, V *s)
+/* Zoneout of a panel of state q, from what it was `before` the step. */
+INLINE V zone_state(const pyrnn_job *job, int q, uint32_t key, ptrdiff_t j, V before, V s)
 {
-    for (int q = 0; q < c->states; q++)
-        if (zones(job, q)) {
-            float p = job->layer.zoneout[q];
-            V old = get(before[q] + j, job->H - j);
-            s[q] =
-                job->saved ? choose(zoned(p, key[q], j), old, s[q]) : vfma(vset((real)p), old - s[q], s[q]);
-        }
+    float p = job->layer.zoneout[q];
+    return job->saved ? choose(zoned(p, key, j), before, s) : vfma(vset((real)p), before - s, s);
 }
 
-/* The part of the states' gradients that zoneout leads past the cell; the other stays in ds. */
-INLINE void zone_gradients(const cell *c, const pyrnn_job *job, const uint32_t *key, ptrdiff_t j, V *ds,
-                           V *past)
+/* The part of the gradient of state q that zoneout leads past the cell; the other stays in ds. */
+INLINE V zone_gradient(const pyrnn_job *job, int q, uint32_t key, ptrdiff_t j, V *ds)
 {
-    for (int q = 0; q < c->states; q++) {
-        past[q] = vset(0);
-        if (zones(job, q)) {
-            VI keeps = zoned(job->layer.zoneout[q], key[q], j);
-            past[q] = choose(keeps, ds[q], past[q]);
-            ds[q] = choose(keeps, vset(0), ds[q]);
-        }
+    V past = vset(0);
+    if (zones(job, q)) {
+        VI keeps = zoned(job->layer.zoneout[q], key, j);
+        past = choose(keeps, *ds, past);
+        *ds = choose(keeps, vset(0), *ds);
     }
+    return past;
 }

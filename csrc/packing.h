@@ -19,6 +19,12 @@ typedef struct {
     ptrdiff_t size; /* reals in all */
 } packed_layout;
 
+/* Reals of a phase's matrix, forward, and of its gradient. */
+INLINE ptrdiff_t product_size(const cell *c, ptrdiff_t H, int phase)
+{
+    return phase_reads(c, H, phase) * panels_of(phase_units(c, H, phase)) * L * c->phase[phase].count;
+}
+
 static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
 {
     ptrdiff_t Hp = panels_of(H) * L, at = Hp;
@@ -26,15 +32,16 @@ static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
     if (use == PYRNN_FORWARD) {
         lay.bias_x = at, at += Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
-            lay.bias_h[i] = at, at += Hp * c->phase[i].count;
+            lay.bias_h[i] = at, at += panels_of(phase_units(c, H, i)) * L * c->phase[i].count;
         lay.units = at, at += c->general ? Hp * c->units : 0;
         lay.w = at, at += I * Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
-            lay.r[i] = at, at += H * Hp * c->phase[i].count;
+            lay.r[i] = at, at += product_size(c, H, i);
     } else {
         lay.units = at, at += c->general ? Hp * c->units : 0;
         for (int i = 0; i < c->phases; i++)
-            lay.r[i] = at, at += Hp * Hp * c->phase[i].count;
+            lay.r[i] = at, at += panels_of(phase_reads(c, H, i)) * L * panels_of(phase_units(c, H, i)) * L *
+                                 c->phase[i].count;
         lay.w = at, at += panels_of(I) * L * Hp * c->gates;
     }
     lay.size = at;
@@ -113,7 +120,7 @@ static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, con
 }
 
 static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                 const void *b_hh, const void *units, void *packed)
+                 const void *b_hh, const void *units, const void *w_hr, void *packed)
 {
     static const int in_order[] = {0, 1, 2};
     const cell its = cell_of(layer), *c = &its;
@@ -129,11 +136,13 @@ static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void
         pack_rows(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
     for (int i = 0; i < c->phases; i++) {
         const int *block = c->block_h + c->phase[i].first, count = c->phase[i].count;
+        const ptrdiff_t K = phase_reads(c, H, i), rows = phase_units(c, H, i);
+        const void *w = projects(c, i) ? w_hr : w_hh;
         if (use == PYRNN_FORWARD) {
-            pack_bias(count, block, H, b_hh, out + lay.bias_h[i]);
-            pack_columns(count, block, H, H, w_hh, H, out + lay.r[i]);
+            pack_bias(count, block, rows, projects(c, i) ? NULL : b_hh, out + lay.bias_h[i]);
+            pack_columns(count, block, K, rows, w, K, out + lay.r[i]);
         } else
-            pack_rows(count, block, H, H, w_hh, H, out + lay.r[i]);
+            pack_rows(count, block, K, rows, w, K, out + lay.r[i]);
     }
 }
 

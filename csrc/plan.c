@@ -72,34 +72,31 @@ int pyrnn_useful_threads(int threads, double flops)
 /* Operations in the time in which a byte comes from behind the level-2 cache: 150 GFLOP/s and 30 GB/s a core. */
 static const double FLOPS_PER_BYTE = 5;
 
-/* Bytes of the weights. */
+/* How many weights the products of a step read. */
 static double weights_of(const pyrnn_layer *layer)
 {
     pyrnn_cell_info info;
     pyrnn_describe(layer->cell, &info);
-    return (double)layer->units *
-           (info.gates * (double)layer->inputs + info.recurrent * (double)layer->units) * layer->dtype / 8;
+    return (double)layer->units * (info.gates * (double)layer->inputs +
+                                   info.recurrent * (double)layer_outputs(layer) + (double)layer->projection);
 }
 
 double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer)
 {
-    pyrnn_cell_info info;
-    pyrnn_describe(layer->cell, &info);
     double pairs = (double)seq->T * (double)seq->B;
     if (seq->lengths) {
         pairs = 0;
         for (ptrdiff_t b = 0; b < seq->B; b++)
             pairs += (double)seq->lengths[b];
     }
-    return 2. * pairs * (double)layer->units *
-           (info.gates * (double)layer->inputs + info.recurrent * (double)layer->units);
+    return 2 * pairs * weights_of(layer);
 }
 
 /* Whether the plain cell will not do. */
 static int has_options(const pyrnn_layer *layer)
 {
     int any = layer->activation || layer->recurrent_activation || layer->peepholes || layer->masked ||
-              layer->clip > 0;
+              layer->clip > 0 || layer->projection;
     for (int q = 0; q < PYRNN_MAX_STATES; q++)
         any |= layer->zoneout[q] > 0;
     return any;
@@ -117,7 +114,7 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
         for (ptrdiff_t b = 0; b < B; b++)
             pairs += seq->lengths[b];
     }
-    double flops = pyrnn_flops(seq, layer), weights = weights_of(layer);
+    double flops = pyrnn_flops(seq, layer), weights = weights_of(layer) * layer->dtype / 8;
     if (weights >
         (double)job->l2) /* of few rows the time is that of the weights on their way, each step anew */
         flops = flops > FLOPS_PER_BYTE * (double)T * weights ? flops : FLOPS_PER_BYTE * (double)T * weights;

@@ -8,7 +8,8 @@
  *     pyrnn_forward_work, pyrnn_forward  outputs and final state; with `saved`, all that backward needs
  *     pyrnn_backward_work, pyrnn_backward  gradients of input, weights, biases and initial state
  *
- * Dimensions:  T steps, B sequences (rows), I inputs, H units, G gates, S states, K saved values per unit.
+ * Dimensions:  T steps, B sequences (rows), I inputs, H units, G gates, S states, K saved values per unit; P
+ * numbers of h, which are H but where it is projected. So [S] of [B][H] is in truth [B][P] for h, the first.
  * Arrays are described as [slowest]...[fastest]; strides count elements, not bytes. Elements are float or
  * double as the layer's dtype says; void * keeps one entry for both. Every function returns PYRNN_OK or the
  * reason why it did nothing.
@@ -125,6 +126,7 @@ typedef struct {
     signed char masked; /* 1: training multiplies h with a mask before products read it */
     float clip; /* > 0: an LSTM's c stays between -clip and clip */
     float zoneout[PYRNN_MAX_STATES]; /* the probability that a unit keeps a state, 0 to 1 */
+    ptrdiff_t projection; /* P: an LSTM's h is w_hr times what it would be, 0 < P < H; 0: none, and P is H */
 } pyrnn_layer;
 
 /* Bytes that `packed` must hold. */
@@ -134,15 +136,17 @@ PYRNN_API pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size
  * Weights in PyTorch's layout (gate order i f g o and r z n) to the layout that the kernels read.
  *
  *   w_ih    [G*H][I]   in
- *   w_hh    [G*H][H]   in, NULL where there is no recurrent product
+ *   w_hh    [G*H][P]   in, NULL where there is no recurrent product
  *   b_ih    [G*H]      in, NULL for zeros
  *   b_hh    [G*H]      in, NULL for zeros
  *   units   [U][H]     in, NULL where there are none; peepholes in the order i f o
+ *   w_hr    [P][H]     in, NULL where h is not projected
  *   packed  [bytes]    out, aligned to 64 bytes; a snapshot: later changes of the weights do not reach it. It
  *                      may be copied to another address of the same alignment, but not to another machine.
  */
 PYRNN_API pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
-                                  const void *b_ih, const void *b_hh, const void *units, void *packed);
+                                  const void *b_ih, const void *b_hh, const void *units, const void *w_hr,
+                                  void *packed);
 
 /* ---- Sequences ----
  * What forward and backward of one sequence call share; backward wants the very values that forward was given.
@@ -154,13 +158,13 @@ PYRNN_API pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void 
  *                       gradient passes between the steps t-1 and t, in either direction. Forward, (0, b) also
  *                       cuts off the initial state; reversed it does nothing.
  *   state0   [S] of [B][H]  the states before the first step (h, then the cell's others), each NULL for zeros
- *   mask     [B][H]     of a masked layer in training: what h is multiplied with before products read it
+ *   mask     [B][P]     of a masked layer in training: what h is multiplied with before products read it
  *   seed     zoneout in training draws from it
  */
 typedef struct {
     ptrdiff_t T, B; /* >= 0 */
-    int reverse;    /* 0: from step 0 on. 1: from the last step back; y[t] still belongs to x[t] */
-    int threads;    /* >= 1: the most that may be used. Results do not depend on it, bit for bit */
+    int reverse; /* 0: from step 0 on. 1: from the last step back; y[t] still belongs to x[t] */
+    int threads; /* >= 1: the most that may be used. Results do not depend on it, bit for bit */
     const void *x;
     ptrdiff_t x_step, x_row;
     const int64_t *lengths;
@@ -175,8 +179,8 @@ typedef struct {
  * Buffers of pyrnn_forward.
  *
  *   packed  in       pyrnn_pack(..., PYRNN_FORWARD, ...); says cell, dtype, I, H and instruction set
- *   y       out      [T][B][H]  h after each step, element (t, b, j) at y[t*y_step + b*y_row + j]; the strides
- *                    must give every row of H elements a place of its own. Overlaps no input.
+ *   y       out      [T][B][P]  h after each step, element (t, b, j) at y[t*y_step + b*y_row + j]; the strides
+ *                    must give every row of P elements a place of its own. Overlaps no input.
  *   state   out      [S] of [B][H]  the states after the last step; each may be its state0 itself, else they
  *                    overlap nothing
  *   saved   out      NULL for inference; else pyrnn_saved_size bytes, for pyrnn_backward. y may then change
@@ -210,7 +214,7 @@ PYRNN_API pyrnn_status pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outp
  *   x       in       [B][I]
  *   state0  in       [S] of [B][H]  the states before the step, each NULL for zeros; NULL for `state` itself
  *   state   out      [S] of [B][H]  the states after it; each may be its state0
- *   y       out      [B][H]  h after the step, NULL when not wanted: it is state[0] too
+ *   y       out      [B][P]  h after the step, NULL when not wanted: it is state[0] too
  *
  * Rows are dense. x, y, and states but for a state and its state0, overlap nothing that is written.
  */
@@ -223,15 +227,16 @@ PYRNN_API void pyrnn_step(void *step, const void *x, const void *const *state0, 
  *
  *   packed   in       pyrnn_pack(..., PYRNN_BACKWARD, ...) of the weights that forward used
  *   saved    in       written by pyrnn_forward; left as it was, so backward may run again
- *   dy       in       [T][B][H]  strided as y was; not read beyond a length
+ *   dy       in       [T][B][P]  strided as y was; not read beyond a length
  *   dstate   in       [S] of [B][H]  each NULL for zeros
  *   dx       out      [T][B][I]  strided, NULL when not wanted
  *   dstate0  out      [S] of [B][H]  each NULL when not wanted; overlap nothing
  *   dw_ih    out      [G*H][I]
- *   dw_hh    out      [G*H][H], NULL where there is no recurrent product
+ *   dw_hh    out      [G*H][P], NULL where there is no recurrent product
  *   db_ih    out      [G*H], NULL when not wanted
  *   db_hh    out      [G*H], NULL when not wanted
  *   dunits   out      [U][H], NULL when not wanted
+ *   dw_hr    out      [P][H], NULL where h is not projected
  *   work     scratch  pyrnn_backward_work bytes, aligned to 64
  */
 typedef struct {
@@ -243,7 +248,7 @@ typedef struct {
     void *dx;
     ptrdiff_t dx_step, dx_row;
     void *dstate0[PYRNN_MAX_STATES];
-    void *dw_ih, *dw_hh, *db_ih, *db_hh, *dunits;
+    void *dw_ih, *dw_hh, *db_ih, *db_hh, *dunits, *dw_hr;
     void *work;
 } pyrnn_gradients;
 

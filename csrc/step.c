@@ -25,7 +25,7 @@ static pyrnn_status prepare(const void *packed, ptrdiff_t B, char *memory, parts
     seq.x_row = of->layer.inputs;
     of->kernels = pyrnn_kernels_of(isa, of->layer.dtype);
     of->h = rounded(of->kernels->step_size);
-    of->work = of->h + rounded((size_t)B * (size_t)of->layer.units * (size_t)of->layer.dtype / 8);
+    of->work = of->h + rounded((size_t)B * (size_t)layer_outputs(&of->layer) * (size_t)of->layer.dtype / 8);
     of->bytes = of->work + pyrnn_plan(&seq, isa, &of->layer, 0, memory ? memory + of->work : NULL, job);
     return PYRNN_OK;
 }
@@ -53,7 +53,7 @@ pyrnn_status pyrnn_step_init(const void *packed, ptrdiff_t B, void *memory)
     if (status)
         return status;
     job.packed = (const char *)packed + ALIGNMENT;
-    job.y_row = of.layer.units;
+    job.y_row = layer_outputs(&of.layer);
     step->run = kernels_of_job(of.kernels, &job)->step;
     step->job = job;
     step->h = (char *)memory + of.h;

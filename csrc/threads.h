@@ -2,10 +2,10 @@
  * alone. Where rows are too few, all walk through the steps of every row together, and the parts of a phase are
  * units. Either way units are shared out among the parts of a round; alone that is one part with all units. */
 
-/* Panels are shared out in groups of `grain`, which no product may cut. */
-INLINE share panels_of_part(const pyrnn_job *job, int grain, const pyrnn_walk *me, int part)
+/* Panels of so many units are shared out in groups of `grain`, which no product may cut. */
+INLINE share panels_of_part(ptrdiff_t units, int grain, const pyrnn_walk *me, int part)
 {
-    ptrdiff_t panels = panels_of(job->H);
+    ptrdiff_t panels = panels_of(units);
     if (me->parts == 1)
         return (share){0, panels};
     share groups = share_of((panels + grain - 1) / grain, part, me->parts);
@@ -27,14 +27,15 @@ static void choose_split(pyrnn_job *job, const cell *c, int grain)
 {
     const double flops_each = 6e4;
     ptrdiff_t groups = (panels_of(job->H) + grain - 1) / grain;
-    int gates = 0;
+    double weights = 0;
     for (int i = 0; i < c->phases; i++)
-        gates += c->phase[i].count;
-    double step = 2. * gates * (double)job->H * (double)job->H * (double)job->B;
+        weights +=
+            (double)c->phase[i].count * (double)phase_reads(c, job->H, i) * (double)phase_units(c, job->H, i);
+    double step = 2 * weights * (double)job->B;
     ptrdiff_t most = min_of((ptrdiff_t)min_of((ptrdiff_t)(step / flops_each), 1 << 20), groups);
     int threads = (int)min_of(job->threads, most);
     /* A tile of four rows is nearly as fast as a full one, unless the weights come from far for each thread anew. */
-    const int enough = far_away(job, (ptrdiff_t)gates * job->H * job->H) ? tile_rows(4) : 4;
+    const int enough = far_away(job, (ptrdiff_t)weights) ? tile_rows(4) : 4;
     job->by_units = threads > 1 && job->B < (ptrdiff_t)job->threads * enough;
     job->threads = job->by_units ? threads : (int)max_of(min_of(job->threads, job->B), 1);
 }

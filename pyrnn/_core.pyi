@@ -24,11 +24,13 @@ def empty_cache() -> None: ...
 def pack(
     cell: int,
     use: int,
+    H: int,
     w_ih: Array,
     w_hh: Array,
     b_ih: Array | None,
     b_hh: Array | None,
     units: Array | None,
+    w_hr: Array | None,
     options: tuple[Any, ...] | None,
 ) -> Array: ...
 def saved_size(

@@ -24,6 +24,7 @@ cdef extern from "pyrnn.h" nogil:
         signed char activation, recurrent_activation, peepholes, masked
         float clip
         float zoneout[2]
+        ptrdiff_t projection
     ctypedef struct pyrnn_sequence:
         ptrdiff_t T, B
         int reverse, threads
@@ -56,6 +57,7 @@ cdef extern from "pyrnn.h" nogil:
         void *db_ih
         void *db_hh
         void *dunits
+        void *dw_hr
         void *work
     ctypedef struct pyrnn_heads:
         void *at
@@ -83,7 +85,7 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_threads_possible()
     int pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
     int pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                   const void *b_hh, const void *units, void *packed)
+                   const void *b_hh, const void *units, const void *w_hr, void *packed)
     int pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes)
     int pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
     int pyrnn_step_size(const void *packed, ptrdiff_t B, size_t *bytes)
@@ -159,7 +161,7 @@ cdef pyrnn_layer layer_of(int cell, object dtype, ptrdiff_t I, ptrdiff_t H, opti
     layer.cell, layer.dtype, layer.inputs, layer.units = cell, 8 * dtype.itemsize, I, H
     if options is not None:
         layer.activation, layer.recurrent_activation, layer.peepholes, layer.masked = options[:4]
-        layer.clip, (layer.zoneout[0], layer.zoneout[1]) = options[4:]
+        layer.clip, (layer.zoneout[0], layer.zoneout[1]), layer.projection = options[4:]
     return layer
 
 
@@ -199,9 +201,9 @@ def threads_possible():
 include "_memory.pxi"
 
 
-def pack(int cell, int use, w_ih, w_hh, b_ih, b_hh, units, options):
+def pack(int cell, int use, ptrdiff_t H, w_ih, w_hh, b_ih, b_hh, units, w_hr, options):
     """A snapshot of the weights as the kernels read them; opaque, read-only bytes."""
-    cdef pyrnn_layer layer = layer_of(cell, w_ih.dtype, w_ih.shape[1], w_hh.shape[1], options)
+    cdef pyrnn_layer layer = layer_of(cell, w_ih.dtype, w_ih.shape[1], H, options)
     cdef size_t size
     check(pyrnn_packed_size(&layer, use, &size))
     packed = buffer(size)
@@ -210,10 +212,11 @@ def pack(int cell, int use, w_ih, w_hh, b_ih, b_hh, units, options):
     cdef const void *bi = data(b_ih)
     cdef const void *bh = data(b_hh)
     cdef const void *own = data(units)
+    cdef const void *hr = data(w_hr)
     cdef void *out = data(packed)
     cdef int status
     with nogil:
-        status = pyrnn_pack(&layer, use, wi, wh, bi, bh, own, out)
+        status = pyrnn_pack(&layer, use, wi, wh, bi, bh, own, hr, out)
     check(status)
     packed.flags.writeable = False
     return packed
@@ -282,10 +285,9 @@ def forward(list calls, int threads, bint chain=False):
 
     In a chain x of each call is y of the one before, and each has one thread.
 
-    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved): x (T, B, I) and y (T, B, H) are
-    contiguous in their last axis, mask is (B, H) or None; state0 and state are tuples of (B, H) arrays, one a state; lengths
-    int64; saved None for
-    inference.
+    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved): x (T, B, I) and y (T, B, P) are
+    contiguous in their last axis, mask is (B, P) or None; state0 and state are tuples of arrays, (B, P) and then (B, H);
+    lengths int64; saved None for inference.
     """
     cdef pyrnn_sequence seqs[MANY]
     cdef pyrnn_outputs outs[MANY]
@@ -315,7 +317,8 @@ def backward(list calls, int threads, bint chain=False):
     """Gradients of `forward`; in a chain dy of each call is dx of the one before.
 
     A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh,
-    db_ih, db_hh, dunits), of which the last seven are written; dx, dstate0, db_ih, db_hh and dunits may be None.
+    db_ih, db_hh, dunits, dw_hr), of which the last eight are written; of them only dw_ih and those of the products that there
+    are may not be None.
     """
     cdef pyrnn_sequence seqs[MANY]
     cdef pyrnn_gradients grads[MANY]
@@ -324,7 +327,7 @@ def backward(list calls, int threads, bint chain=False):
     held = []
     for i in range(n):
         (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
-         db_hh, dunits) = <tuple>calls[i]
+         db_hh, dunits, dw_hr) = <tuple>calls[i]
         seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed,
                               1 if chain else threads // n + (threads % n > 0))
         grads[i].packed = data(packed)
@@ -339,7 +342,7 @@ def backward(list calls, int threads, bint chain=False):
         grads[i].dx_step = 0 if dx is None else stride(dx, 0)
         grads[i].dx_row = 0 if dx is None else stride(dx, 1)
         grads[i].dw_ih, grads[i].dw_hh, grads[i].db_ih, grads[i].db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
-        grads[i].dunits, grads[i].work = data(dunits), data(work)
+        grads[i].dunits, grads[i].dw_hr, grads[i].work = data(dunits), data(dw_hr), data(work)
     with nogil:
         if chain:
             status = pyrnn_backward_chain(n, threads, seqs, grads)

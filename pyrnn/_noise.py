@@ -32,8 +32,9 @@ class Extras(NamedTuple):
     input_dropout: float = 0.0
     recurrent_dropout: float = 0.0
     weight_dropout: float = 0.0
+    proj_size: int = 0
 
-    def read(self, cell: _registry.Cell) -> _registry.Options:
+    def read(self, cell: _registry.Cell, hidden_size: int) -> _registry.Options:
         """Check them and return what the kernels are told."""
         for name in ("input_dropout", "recurrent_dropout", "weight_dropout"):
             _check.fraction(getattr(self, name), name)
@@ -47,6 +48,7 @@ class Extras(NamedTuple):
             self.cell_clip,
             self.zoneout,
             self.recurrent_dropout > 0,
+            _check.index(self.proj_size, hidden_size, "proj_size"),
         )
 
 
@@ -54,7 +56,7 @@ class Noise(NamedTuple):
     """What one direction of one layer draws for a call; None for nothing."""
 
     x: Array | None  # (B, I), what every step's input is multiplied with
-    h: Array | None  # (B, H), likewise the state that products read
+    h: Array | None  # (B, P), likewise the state that products read
     w_hh: Array | None  # as the recurrent weights
     seed: int  # of zoneout
 

@@ -47,6 +47,7 @@ class Options(NamedTuple):
     masked: bool  # training comes with a mask for h
     clip: float  # 0 for none
     zoneout: tuple[float, float]  # of h, and of the LSTM's c
+    projection: int = 0  # P, what h is projected to; 0 for no projection
 
 
 PLAIN = Options(0, 0, False, False, 0.0, (0.0, 0.0))
@@ -76,10 +77,15 @@ def count_units(cell: Cell, options: Options) -> int:
     return cell.units + (cell.peepholes if options.peepholes else 0)
 
 
-def names(cell: Cell) -> tuple[str | None, ...]:
+def widths(cell: Cell, units: int, options: Options) -> tuple[int, ...]:
+    """How wide each state is: h, which is what a layer puts out, and the LSTM's c."""
+    return (options.projection or units, *[units] * (cell.states - 1))
+
+
+def names(cell: Cell, options: Options) -> tuple[str | None, ...]:
     """What layers call the other fields of Weights; None for one that the cell does not have."""
-    recurrent = cell.recurrent > 0
-    return "weight_ih", "weight_hh" if recurrent else None, "bias_ih", "bias_hh" if recurrent else None
+    w_hh, b_hh = ("weight_hh", "bias_hh") if cell.recurrent else (None, None)
+    return "weight_ih", w_hh, "bias_ih", b_hh, "weight_hr" if options.projection else None
 
 
 def find(cell: str) -> Cell:
@@ -96,6 +102,7 @@ def read_options(
     clip: float | None,
     zoneout: float | tuple[float, float],
     masked: bool = False,
+    projection: int = 0,
 ) -> Options:
     """Read what a cell's options are."""
     numbers = []
@@ -114,4 +121,4 @@ def read_options(
     else:
         both = (_check.fraction(zoneout, "zoneout"),) * cell.states
     limit = 0.0 if clip is None else _check.positive(clip, "cell_clip")
-    return Options(numbers[0], numbers[1], peepholes, masked, limit, (both[0], both[-1]))
+    return Options(numbers[0], numbers[1], peepholes, masked, limit, (both[0], both[-1]), projection)

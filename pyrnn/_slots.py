@@ -33,6 +33,7 @@ class Slots(Layer):
     _extras: Extras
     _told: _registry.Options
     _own: tuple[_registry.Own, ...]
+    _widths: tuple[int, ...]  # of the states; the first is that of a direction's output
 
     @property
     def directions(self) -> int:
@@ -49,9 +50,9 @@ class Slots(Layer):
         return self.dropout > 0 or self._extras.input_dropout > 0
 
     def _names(self, slot: int) -> list[str | None]:
-        """Of functional.Weights' fields but the last."""
+        """Of functional.Weights' fields but `units`."""
         suffix = self._suffix(slot)
-        return [None if name is None else name + suffix for name in _registry.names(self._cell)]
+        return [None if name is None else name + suffix for name in _registry.names(self._cell, self._told)]
 
     def _suffix(self, slot: int) -> str:
         return f"_l{slot // self.directions}" + ("_reverse" if slot % self.directions else "")
@@ -68,10 +69,14 @@ class Slots(Layer):
     def _slots(self, layer: int) -> range:
         return range(layer * self.directions, (layer + 1) * self.directions)
 
+    def _inputs(self, slot: int) -> int:
+        """How many features a slot reads."""
+        return self.input_size if slot < self.directions else self.directions * self._widths[0]
+
     def _part(self, array: Array, slot: int) -> Array:
         """The features of a slot's direction."""
-        start = slot % self.directions * self.hidden_size
-        return array[..., start : start + self.hidden_size]
+        start = slot % self.directions * self._widths[0]
+        return array[..., start : start + self._widths[0]]
 
     def _derived(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` derives from the parameters at their present version: made now, or before."""
@@ -92,18 +97,19 @@ class Slots(Layer):
     def _pack(self, use: int, slot: int, mask: Array | None = None) -> Array:
         """`mask` multiplies the recurrent weights."""
         found = [None if name is None else self.params.get(name) for name in self._names(slot)]
-        w_ih, w_hh, b_ih, b_hh = found
+        w_ih, w_hh, b_ih, b_hh, w_hr = found
         assert w_ih is not None
         if w_hh is None:
             w_hh = np.empty((0, self.hidden_size), self.dtype)
         elif mask is not None:
             w_hh = w_hh * mask
-        weights = functional.Weights(w_ih, w_hh, b_ih, b_hh, self._units(slot))
+        weights = functional.Weights(w_ih, w_hh, b_ih, b_hh, self._units(slot), w_hr)
         return functional.pack(self._cell, use, weights, self._told)
 
     def _gradients(self, slot: int, weights: functional.Weights) -> dict[str, Array]:
         """The gradients of a slot's parameters by name."""
-        named: dict[str | None, Array | None] = dict(zip(self._names(slot), weights, strict=False))
+        fields = *weights[:4], weights.hr
+        named: dict[str | None, Array | None] = dict(zip(self._names(slot), fields, strict=True))
         start = 0
         for name, rows, flat in self._own:
             assert weights.units is not None
@@ -123,9 +129,9 @@ class Slots(Layer):
         noisy = self._drops or self._extras.recurrent_dropout or self._extras.weight_dropout
         if not noisy and not any(self._told.zoneout):
             return [QUIET] * self._slot_count
-        B, H, noise = call.x.shape[1], self.hidden_size, []
+        B, P, noise = call.x.shape[1], self._widths[0], []
         for slot in range(self._slot_count):
-            inputs = self.input_size if slot < self.directions else self.directions * H
-            shapes = (B, inputs), (B, H), (self._cell.recurrent * H, H)
+            inputs = self._inputs(slot)
+            shapes = (B, inputs), (B, P), (self._cell.recurrent * self.hidden_size, P)
             noise.append(draw(self._extras, self._told, *shapes, self.dtype, generator))
         return noise

@@ -45,10 +45,11 @@ class Recurrent(Slots):
         extras: Extras = NONE,
     ) -> None:
         self._cell = _registry.REGISTRY[cell]
-        self._extras, self._told = extras, extras.read(self._cell)
-        self._own = _registry.own(self._cell, self._told)
         self.input_size = as_size(input_size, "input_size")
         self.hidden_size = as_size(hidden_size, "hidden_size")
+        self._extras, self._told = extras, extras.read(self._cell, self.hidden_size)
+        self._own = _registry.own(self._cell, self._told)
+        self._widths = _registry.widths(self._cell, self.hidden_size, self._told)
         self.num_layers = as_size(num_layers, "num_layers")
         self.bias = _check.flag(bias, "bias")
         self.batch_first = _check.flag(batch_first, "batch_first")
@@ -56,11 +57,10 @@ class Recurrent(Slots):
         self.dropout = _check.fraction(dropout, "dropout")
         self._generator = as_generator(rng)
         self._singly = [range(i, i + 1) for i in range(self.num_layers)]
-        H, shapes = self.hidden_size, {}
+        H, P, shapes = self.hidden_size, self._widths[0], {}
         rows, rows_hh = self._cell.gates * H, self._cell.recurrent * H
         for slot in range(self._slot_count):
-            inputs = self.input_size if slot < self.directions else self.directions * self.hidden_size
-            sizes = ((rows, inputs), (rows_hh, H), (rows,), (rows_hh,))
+            sizes = ((rows, self._inputs(slot)), (rows_hh, P), (rows,), (rows_hh,), (P, H))
             named = list(zip(self._names(slot), sizes, strict=True))
             named += [(n + self._suffix(slot), (k * H,) if flat else (k, H)) for n, k, flat in self._own]
             shapes.update({n: s for n, s in named if n is not None and (bias or not n.startswith("bias"))})
@@ -90,7 +90,7 @@ class Recurrent(Slots):
             Inputs, cast to the layer's dtype; any strides in time and batch.
         state : ndarray, shape (L*D, B, H), optional
             State before the first step, index layer*D + direction; zeros by default. For the LSTM, a tuple
-            (h, c).
+            (h, c); h that is projected is (L*D, B, P).
         lengths : array_like of int, shape (B,), optional
             Steps of each sequence, 0 to T, in any order. Beyond them x is not read and y is zero; the reverse
             direction starts at the last valid step.
@@ -100,7 +100,7 @@ class Recurrent(Slots):
 
         Returns
         -------
-        y : ndarray, shape (T, B, D*H), or as x
+        y : ndarray, shape (T, B, D*H), or as x; (T, B, D*P) where h is projected
             h of the last layer after each step; forward direction first.
         state : ndarray, shape (L*D, B, H), or tuple of two for the LSTM
             After the last step of each sequence; the initial one where there is none.
@@ -187,12 +187,12 @@ class Recurrent(Slots):
             `batch_size` is no size, or the layer is bidirectional: its reverse direction begins at the end.
         """
         batch = as_size(batch_size, "batch_size")
-        widest = max(self.input_size, self.hidden_size)
+        widest = max(self.input_size, self._widths[0])
         functional.check_size(self._cell, self.dtype, (1, batch, widest), self.hidden_size, "batch_size")
         if self.bidirectional or self._backwards:
             raise ValueError("a bidirectional layer cannot run step by step: one half begins at the end")
         packed = self._packs(_core.FORWARD)
-        return Stream(packed, self.input_size, self.hidden_size, batch, self._cell.states, self.dtype)
+        return Stream(packed, self.input_size, self._widths, batch, self.dtype)
 
     def _pull(
         self,
@@ -251,25 +251,27 @@ class Recurrent(Slots):
         elif self.batch_first:
             array, episodes = array.swapaxes(0, 1), None if episodes is None else episodes.T
         T, B, _ = array.shape
-        widest = max(array.shape[2], self.directions * self.hidden_size)
+        widest = max(array.shape[2], self.directions * self._widths[0])
         functional.check_size(self._cell, self.dtype, (T, B, widest), self.hidden_size, "x")
         states = self._state_in(state, "state", B, batched)
         return Call(array, states, _check.lengths(lengths, T, B), episodes, batched)
 
     def _state_in(self, state: State, name: str, B: int, batched: bool) -> tuple[Array | None, ...] | None:
-        """S arrays (slots, B, H) from what the caller calls a state."""
+        """S arrays (slots, B, H), h (slots, B, P), from what the caller calls a state."""
         if state is None:
             return None
         S = self._cell.states
         if S > 1 and (not isinstance(state, (tuple, list)) or len(state) != S):
             raise TypeError(f"{name} must be a tuple of {S} arrays (h, c), got {kind_of(state)}")
-        shape = (self._slot_count, *([B] if batched else []), self.hidden_size)
+        shape = (self._slot_count, *([B] if batched else []))
         parts = []
         for i, part in enumerate(state if S > 1 else [state]):
             read = (
                 None
                 if part is None
-                else _check.contiguous(part, self.dtype, f"{name}[{i}]" if S > 1 else name, shape)
+                else _check.contiguous(
+                    part, self.dtype, f"{name}[{i}]" if S > 1 else name, (*shape, self._widths[i])
+                )
             )
             parts.append(read[:, None] if read is not None and not batched else read)
         return tuple(parts)
@@ -317,13 +319,13 @@ class Recurrent(Slots):
         return layers, x
 
     def _between(self, call: Call) -> Array:
-        return _core.empty((*call.x.shape[:2], self.directions * self.hidden_size), self.dtype)
+        return _core.empty((*call.x.shape[:2], self.directions * self._widths[0]), self.dtype)
 
     def _output(self, call: Call) -> Array:
         """The array of y, seen time-major."""
         T, B, _ = call.x.shape
         if self.batch_first and call.batched:
-            return _core.empty((B, T, self.directions * self.hidden_size), self.dtype).swapaxes(0, 1)
+            return _core.empty((B, T, self.directions * self._widths[0]), self.dtype).swapaxes(0, 1)
         return self._between(call)
 
     def _return(self, call: Call, array: Array) -> Array:
@@ -334,7 +336,7 @@ class Recurrent(Slots):
 
     def _gradient_in(self, call: Call, dy: ArrayLike) -> Array:
         T, B, _ = call.x.shape
-        features = self.directions * self.hidden_size
+        features = self.directions * self._widths[0]
         if not call.batched:
             return _check.strided(dy, self.dtype, "dy", (T, features))[:, None]
         shape = (B, T, features) if self.batch_first else (T, B, features)

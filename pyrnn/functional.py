@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
+from ._call import kind_of
 from ._parameters import as_array, as_real
-from ._registry import ACTIVATIONS, CELLS, MOST, PLAIN, Cell, Options, count_units, find, read_options
+from ._registry import ACTIVATIONS, CELLS, MOST, PLAIN, Cell, Options, count_units, find, read_options, widths
 from ._threads import get_num_threads
 
 __all__ = ["ACTIVATIONS", "CELLS", "forward", "vjp"]
 
 Array = NDArray[Any]
 States = tuple[Array, ...]
+Stacked = Any  # states in one array (S, B, H), or as States where h is projected
 Given = tuple[Array | None, ...]  # states of which some may be left out, for zeros
 
 
@@ -29,11 +31,11 @@ class Sequence(NamedTuple):
     """The checked arguments of one call, batch and time in their own axes."""
 
     x: Array  # (T, B, I)
-    state: Given | None  # S arrays (B, H)
+    state: Given | None  # S arrays (B, H), h (B, P)
     lengths: NDArray[np.int64] | None
     reset: NDArray[np.bool_] | None
     reverse: bool
-    mask: Array | None = None  # (B, H), for training
+    mask: Array | None = None  # (B, P), for training
     seed: int = 0
 
 
@@ -41,15 +43,16 @@ class Weights(NamedTuple):
     """The weights of one direction of one layer, checked and contiguous."""
 
     w_ih: Array  # (G*H, I)
-    w_hh: Array  # (recurrent*H, H)
+    w_hh: Array  # (recurrent*H, P)
     b_ih: Array | None  # (G*H,)
     b_hh: Array | None  # (recurrent*H,)
     units: Array | None = None  # (U, H)
+    hr: Array | None = None  # (P, H), of a projection
 
 
 def pack(cell: Cell, use: int, weights: Weights, options: Options = PLAIN) -> Array:
     """Weights as the kernels read them, an opaque snapshot; `use` is _core.FORWARD or _core.BACKWARD."""
-    return _core.pack(cell.number, use, *weights, options)
+    return _core.pack(cell.number, use, len(weights.w_ih) // cell.gates, *weights, options)
 
 
 class Layer(NamedTuple):
@@ -60,8 +63,13 @@ class Layer(NamedTuple):
     back: Array | None  # None for inference
     units: int
     seq: Sequence
-    y: Array | None = None  # (T, B, H), e.g. half of a wider array; None for a new one
+    y: Array | None = None  # (T, B, P), e.g. half of a wider array; None for a new one
     options: Options = PLAIN
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the states, and so of y."""
+        return widths(self.cell, self.units, self.options)
 
 
 class Kept(NamedTuple):
@@ -88,8 +96,8 @@ def run(layers: list[Layer], chain: bool = False) -> list[Ran]:
     for layer in layers:
         cell, seq = layer.cell, layer.seq
         (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
-        y = _core.empty((T, B, layer.units), dtype) if layer.y is None else layer.y
-        state = tuple(np.empty((B, layer.units), dtype) for _ in range(cell.states))
+        y = _core.empty((T, B, layer.widths[0]), dtype) if layer.y is None else layer.y
+        state = tuple(np.empty((B, width), dtype) for width in layer.widths)
         kept = None
         if layer.back is not None:
             size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B, layer.options)
@@ -117,18 +125,19 @@ def pull(
     for one, dy, dstate in zip(kept, dys, dstates, strict=True):
         assert one is not None  # it ran in training
         layer, saved = one
-        cell, seq, units = layer.cell, layer.seq, layer.units
+        cell, seq, units, outputs = layer.cell, layer.seq, layer.units, layer.widths[0]
         own = count_units(cell, layer.options)
         (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
         rows, rows_hh = cell.gates * units, cell.recurrent * units
         dx = _core.empty((T, B, inputs), dtype)
-        dstate0 = tuple(np.empty((B, units), dtype) for _ in range(cell.states))
+        dstate0 = tuple(np.empty((B, width), dtype) for width in layer.widths)
         weights = Weights(
             _core.empty((rows, inputs), dtype),
-            _core.empty((rows_hh, units), dtype),
+            _core.empty((rows_hh, outputs), dtype),
             np.empty(rows, dtype),
             np.empty(rows_hh, dtype),
             np.empty((own, units), dtype) if own else None,
+            _core.empty((outputs, units), dtype) if layer.options.projection else None,
         )
         if chain and results:
             dy = results[-1][0]
@@ -163,11 +172,12 @@ def forward(
     reverse: bool = False,
     *,
     w_units: ArrayLike | None = None,
+    w_hr: ArrayLike | None = None,
     activation: str | None = None,
     recurrent_activation: str | None = None,
     cell_clip: float | None = None,
     zoneout: float | tuple[float, float] = 0.0,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Stacked]:
     """Run a cell over a batch of sequences.
 
     Parameters
@@ -177,11 +187,12 @@ def forward(
     x : array_like, shape (T, B, I)
         Inputs. Any strides; copied only if the last axis is not contiguous or the dtype is another.
     state : array_like, shape (S, B, H), or None
-        State before the first step: h, and c for the LSTM (S = 2). None for zeros.
+        State before the first step: h, and c for the LSTM (S = 2). None for zeros. Where h is projected, a
+        tuple of h (B, P) and c (B, H).
     w_ih : array_like, shape (G*H, I)
         Input weights. Their dtype, float32 or float64, is that of the computation.
     w_hh : array_like, shape (G*H, H)
-        Recurrent weights.
+        Recurrent weights; (G*H, P) where h is projected.
     b_ih, b_hh : array_like, shape (G*H,), or None
         Biases of the two products; None for zeros.
     lengths : array_like of int, shape (B,), or None
@@ -194,6 +205,8 @@ def forward(
     w_units : array_like, shape (U, H), or None
         Weights that each unit has for itself: the LSTM's peepholes, in the order i f o (i o where the gates
         are coupled), None for none; indrnn's recurrent weights, u.
+    w_hr : array_like, shape (P, H), or None
+        Of the LSTM: h is ``w_hr`` times what it would be without it; P is below H.
     activation, recurrent_activation : str, one of `ACTIVATIONS`, or None
         Of the candidate and the output, and of the gates; None for the cell's own. Not for mingru and
         minlstm.
@@ -206,10 +219,10 @@ def forward(
 
     Returns
     -------
-    y : ndarray, shape (T, B, H)
+    y : ndarray, shape (T, B, H), or (T, B, P)
         h after each step.
-    state : ndarray, shape (S, B, H)
-        State after the last step of each sequence; the initial one where there is none.
+    state : ndarray, shape (S, B, H), or tuple
+        State after the last step of each sequence, as it is taken; the initial one where there is none.
 
     Raises
     ------
@@ -221,15 +234,16 @@ def forward(
     Hochreiter & Schmidhuber 1997; Gers et al. 2000; Cho et al. 2014, arXiv:1406.1078; Elman 1990; Gers &
     Schmidhuber 2000 (peepholes); Greff et al. 2017 (coupled gates); Li et al. 2018, arXiv:1803.04831
     (indrnn); Feng et al. 2024, arXiv:2410.01201 (mingru, minlstm); Krueger et al. 2017, arXiv:1606.01305
-    (zoneout).
+    (zoneout); Sak et al. 2014, arXiv:1402.1128 (projection).
     """
     entry = find(cell)
     peepholes = _has_peepholes(entry, w_units)
     options = read_options(entry, activation, recurrent_activation, peepholes, cell_clip, zoneout)
-    weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
+    matrices = w_ih, w_hh, b_ih, b_hh, w_units, w_hr
+    weights, seq, options = _read(entry, x, state, *matrices, options, lengths, reset, reverse)
     packed = pack(entry, _core.FORWARD, weights, options)
-    (done,) = run([Layer(entry, packed, None, weights.w_hh.shape[1], seq, options=options)])
-    return done.y, np.stack(done.state)
+    (done,) = run([Layer(entry, packed, None, len(weights.w_ih) // entry.gates, seq, options=options)])
+    return done.y, _together(done.state)
 
 
 def vjp(
@@ -245,13 +259,14 @@ def vjp(
     reverse: bool = False,
     *,
     w_units: ArrayLike | None = None,
+    w_hr: ArrayLike | None = None,
     activation: str | None = None,
     recurrent_activation: str | None = None,
     cell_clip: float | None = None,
     zoneout: float | tuple[float, float] = 0.0,
     mask: ArrayLike | None = None,
     seed: int = 0,
-) -> tuple[tuple[Array, Array], Callable[..., dict[str, Array]]]:
+) -> tuple[tuple[Array, Stacked], Callable[..., dict[str, Any]]]:
     """Run a cell over a batch of sequences and return the way back.
 
     Parameters
@@ -259,11 +274,11 @@ def vjp(
     cell, x, state, w_ih, w_hh, b_ih, b_hh, lengths, reset, reverse
         As in `forward`. `x`, `state`, `lengths` and `reset` are not copied if they fit as they are: leave
         them unchanged until `pull` has been called. Weights are.
-    w_units, activation, recurrent_activation, cell_clip
+    w_units, w_hr, activation, recurrent_activation, cell_clip
         As in `forward`.
     zoneout : float or tuple of two, default 0.0
         As in `forward`, but drawn at random for every unit, row and step.
-    mask : array_like, shape (B, H), or None
+    mask : array_like, shape (B, H), or (B, P), or None
         What h is multiplied with, in every step, before the recurrent products read it: for dropout at
         probability p, zeros and ``1 / (1 - p)``. Not copied either.
     seed : int, default 0
@@ -274,10 +289,10 @@ def vjp(
     (y, state) : tuple of ndarray
         As from `forward`, bit for bit; free to be changed.
     pull : callable
-        ``pull(dy, dstate=None)`` takes the gradients of a scalar with respect to y (T, B, H) and the final
-        state (S, B, H) and returns a dict: `dx` (zero beyond the lengths), `dstate` (of the initial state),
-        `dw_ih`, `dw_hh`, `db_ih`, `db_hh`, each of its argument's shape, biases also where they were None. It
-        may be called again.
+        ``pull(dy, dstate=None)`` takes the gradients of a scalar with respect to y and the final state, of
+        their shapes, and returns a dict: `dx` (zero beyond the lengths), `dstate` (of the initial state),
+        `dw_ih`, `dw_hh`, `db_ih`, `db_hh`, `dw_units`, `dw_hr`, each of its argument's shape, biases also
+        where they were None. It may be called again.
 
     Raises
     ------
@@ -292,23 +307,44 @@ def vjp(
     entry, masked = find(cell), mask is not None
     peepholes = _has_peepholes(entry, w_units)
     options = read_options(entry, activation, recurrent_activation, peepholes, cell_clip, zoneout, masked)
-    weights, seq = _read(entry, x, state, w_ih, w_hh, b_ih, b_hh, w_units, options, lengths, reset, reverse)
-    units, (T, B) = weights.w_hh.shape[1], seq.x.shape[:2]
-    read = None if mask is None else _check.contiguous(mask, seq.x.dtype, "mask", (B, units))
+    matrices = w_ih, w_hh, b_ih, b_hh, w_units, w_hr
+    weights, seq, options = _read(entry, x, state, *matrices, options, lengths, reset, reverse)
+    units, (T, B), dtype = len(weights.w_ih) // entry.gates, seq.x.shape[:2], seq.x.dtype
+    sizes = widths(entry, units, options)
+    read = None if mask is None else _check.contiguous(mask, dtype, "mask", (B, sizes[0]))
     seq = seq._replace(mask=read, seed=_check.seed(seed, "seed"))
     packed, back = (pack(entry, use, weights, options) for use in (_core.FORWARD, _core.BACKWARD))
     ((y, state, kept),) = run([Layer(entry, packed, back, units, seq, options=options)])
 
-    def pull_arrays(dy: ArrayLike, dstate: ArrayLike | None = None) -> dict[str, Array]:
-        dy = _check.strided(dy, seq.x.dtype, "dy", (T, B, units))
-        if dstate is not None:
-            dstate = tuple(_check.contiguous(dstate, seq.x.dtype, "dstate", (entry.states, B, units)))
-        ((dx, dstate0, back),) = pull([kept], [dy], [dstate])
-        names = ("dw_ih", "dw_hh", "db_ih", "db_hh", "dw_units")
+    def pull_arrays(dy: ArrayLike, dstate: Stacked | None = None) -> dict[str, Any]:
+        dy = _check.strided(dy, dtype, "dy", (T, B, sizes[0]))
+        ((dx, dstate0, back),) = pull([kept], [dy], [_apart(dstate, dtype, "dstate", B, sizes)])
+        names = ("dw_ih", "dw_hh", "db_ih", "db_hh", "dw_units", "dw_hr")
         grads = {name: a for name, a in zip(names, back, strict=True) if a is not None}
-        return {"dx": dx, "dstate": np.stack(dstate0), **grads}
+        return {"dx": dx, "dstate": _together(dstate0), **grads}
 
-    return (y, np.stack(state)), pull_arrays
+    return (y, _together(state)), pull_arrays
+
+
+def _together(states: States) -> Stacked:
+    """States as callers take and give them: one array, where they are of one width."""
+    return np.stack(states) if len({part.shape for part in states}) == 1 else states
+
+
+def _apart(
+    state: Stacked | None, dtype: np.dtype[Any], name: str, B: int, sizes: tuple[int, ...]
+) -> States | None:
+    """The way back, checked."""
+    if state is None:
+        return None
+    if len(set(sizes)) == 1:
+        return tuple(_check.contiguous(state, dtype, name, (len(sizes), B, sizes[0])))
+    if not isinstance(state, (tuple, list)) or len(state) != len(sizes):
+        raise TypeError(f"{name} must be a tuple of {len(sizes)} arrays (h, c), got {kind_of(state)}")
+    return tuple(
+        _check.contiguous(part, dtype, f"{name}[{q}]", (B, size))
+        for q, (part, size) in enumerate(zip(state, sizes, strict=True))
+    )
 
 
 def _has_peepholes(entry: Cell, w_units: ArrayLike | None) -> bool:
@@ -328,11 +364,12 @@ def _read(
     b_ih: ArrayLike | None,
     b_hh: ArrayLike | None,
     w_units: ArrayLike | None,
+    w_hr: ArrayLike | None,
     options: Options,
     lengths: ArrayLike | None,
     reset: ArrayLike | None,
     reverse: bool,
-) -> tuple[Weights, Sequence]:
+) -> tuple[Weights, Sequence, Options]:
     """Check the arguments of `forward`, in their order."""
     dtype = as_array(w_ih, "w_ih").dtype.newbyteorder("=")
     if dtype not in (np.float32, np.float64):
@@ -340,15 +377,18 @@ def _read(
     x = _check.strided(x, dtype, "x", (None, None, None))
     T, B, inputs = x.shape
     w_hh = as_real(w_hh, dtype, "w_hh")
-    units = w_hh.shape[-1] if w_hh.ndim else 0
+    outputs = units = w_hh.shape[-1] if w_hh.ndim else 0
     if inputs < 1:
         raise ValueError(f"x must have at least one feature, got shape {x.shape}")
     if units < 1:
         raise ValueError(f"w_hh must have shape ({entry.recurrent}*H, H) with H at least 1, got {w_hh.shape}")
+    if w_hr is not None:
+        w_hr = _read_projection(entry, w_hr, dtype, outputs)
+        units = w_hr.shape[1]
+        options = options._replace(projection=outputs)
     rows, rows_hh = entry.gates * units, entry.recurrent * units
     check_size(entry, dtype, x.shape, units, "x")
-    if state is not None:
-        state = tuple(_check.contiguous(state, dtype, "state", (entry.states, B, units)))
+    state = _apart(state, dtype, "state", B, widths(entry, units, options))
     own = count_units(entry, options)
     if w_units is None and own:
         raise ValueError(f"w_units must have shape ({own}, {units}), got None")
@@ -356,10 +396,21 @@ def _read(
         raise ValueError(f"w_units must be None for {entry.name}")
     weights = Weights(
         _check.contiguous(w_ih, dtype, "w_ih", (rows, inputs)),
-        _check.contiguous(w_hh, dtype, "w_hh", (rows_hh, units)),
+        _check.contiguous(w_hh, dtype, "w_hh", (rows_hh, outputs)),
         None if b_ih is None else _check.contiguous(b_ih, dtype, "b_ih", (rows,)),
         None if b_hh is None else _check.contiguous(b_hh, dtype, "b_hh", (rows_hh,)),
         None if w_units is None else _check.contiguous(w_units, dtype, "w_units", (own, units)),
+        w_hr,
     )
     steps, episodes = _check.lengths(lengths, T, B), _check.reset(reset, (T, B))
-    return weights, Sequence(x, state, steps, episodes, _check.flag(reverse, "reverse"))
+    return weights, Sequence(x, state, steps, episodes, _check.flag(reverse, "reverse")), options
+
+
+def _read_projection(entry: Cell, w_hr: ArrayLike, dtype: np.dtype[Any], outputs: int) -> Array:
+    """Check `w_hr` (P, H) of a cell whose w_hh has `outputs` columns, P."""
+    if entry.states == 1:
+        raise ValueError(f"w_hr must be None for {entry.name}, which has no cell state")
+    array = as_real(w_hr, dtype, "w_hr")
+    if array.ndim != 2 or len(array) != outputs or outputs >= array.shape[1]:
+        raise ValueError(f"w_hr must have shape ({outputs}, H) with H above {outputs}, got {array.shape}")
+    return _check.contiguous(array, dtype, "w_hr", array.shape)

@@ -21,7 +21,7 @@ class LSTM(Recurrent):
     ::
 
         i, f, o = sigmoid(W x + b_ih + R h + b_hh)     g = tanh(likewise)
-        c' = f*c + i*g     h' = o * tanh(c')
+        c' = f*c + i*g     h' = o * tanh(c')     with a projection, h' = W_hr (o * tanh(c'))
 
     Parameters
     ----------
@@ -38,6 +38,10 @@ class LSTM(Recurrent):
         dropout). A plain call drops nothing.
     bidirectional : bool, default False
         Whether a second set of weights runs from the end to the beginning; D is then 2, else 1.
+    proj_size : int, default 0
+        P, below H: h, and with it y and what the next layer reads, is projected to P numbers; c keeps H
+        (Sak et al. 2014). 0 for no projection: P is H. Dropout and zoneout of h are those of the projected
+        one.
     activation : str, default "tanh"
         Of g and of c' on its way into h': "tanh", "sigmoid", "relu", "hard_sigmoid" (x/6 + 1/2 between 0 and
         1), "softsign" (x / (1 + abs(x))) or "identity".
@@ -71,9 +75,9 @@ class LSTM(Recurrent):
     Notes
     -----
     Parameters, with PyTorch's names and layouts, gates in the order i f g o: ``weight_ih_l0`` (4H, I), from
-    layer 1 on (4H, D*H), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,), and with
-    peepholes ``weight_ch_l0`` (3, H) in the order i f o; the reverse direction's end in ``_reverse``. Coupled
-    gates have 3 in place of 4, and peepholes i o.
+    layer 1 on (4H, D*P), ``weight_hh_l0`` (4H, P), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,), with peepholes
+    ``weight_ch_l0`` (3, H) in the order i f o, and with a projection ``weight_hr_l0`` (P, H); the reverse
+    direction's end in ``_reverse``. Coupled gates have 3 in place of 4, and peepholes i o.
 
     A sequence's result is the same, bit for bit, whatever batch it runs in, however its steps are cut into
     calls, and for any number of threads.
@@ -84,7 +88,8 @@ class LSTM(Recurrent):
     doi:10.1162/089976600300015015; Graves & Schmidhuber 2005, doi:10.1016/j.neunet.2005.06.042
     (bidirectional); Gers & Schmidhuber 2000, doi:10.1109/IJCNN.2000.861302 (peepholes); Greff et al. 2017,
     arXiv:1503.04069 (coupled); Krueger et al. 2017, arXiv:1606.01305; Gal & Ghahramani 2016,
-    arXiv:1512.05287; Merity et al. 2018, arXiv:1708.02182.
+    arXiv:1512.05287; Merity et al. 2018, arXiv:1708.02182; Sak et al. 2014, arXiv:1402.1128, equations 7-13
+    (projection).
 
     Examples
     --------
@@ -92,6 +97,9 @@ class LSTM(Recurrent):
     >>> y, (h, c) = lstm(np.ones((7, 2, 3)))
     >>> y.shape, h.shape, c.shape
     ((7, 2, 5), (1, 2, 5), (1, 2, 5))
+    >>> y, (h, c) = LSTM(3, 5, proj_size=2, rng=0)(np.ones((7, 2, 3)))
+    >>> y.shape, h.shape, c.shape
+    ((7, 2, 2), (1, 2, 2), (1, 2, 5))
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class LSTM(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         activation: str = "tanh",
         recurrent_activation: str = "sigmoid",
         peepholes: bool = False,
@@ -137,8 +146,10 @@ class LSTM(Recurrent):
                 input_dropout,
                 recurrent_dropout,
                 weight_dropout,
+                proj_size,
             ),
         )
+        self.proj_size = self._told.projection
 
     def _options(self) -> dict[str, Any]:
         return super()._options() | ({"coupled": True} if self.coupled else {})

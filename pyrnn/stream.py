@@ -22,7 +22,7 @@ class Stream(_core.Stream):
     ----------
     x : array_like, shape (B, I)
         A call's input; fastest as a C-contiguous array of the layer's dtype.
-    out : ndarray, shape (B, H), optional
+    out : ndarray, shape (B, H), or (B, P) where h is projected, optional
         Where the result goes: C-contiguous, writeable, of the layer's dtype. A call then allocates nothing.
 
     Returns
@@ -47,16 +47,15 @@ class Stream(_core.Stream):
         self,
         packed: list[NDArray[Any]],
         inputs: int,
-        units: int,
+        widths: tuple[int, ...],
         batch: int,
-        states: int,
         dtype: np.dtype[Any],
     ) -> None:
         self._dtype = dtype
         self._shape = (batch, inputs)
-        self._state = np.zeros((states, len(packed), batch, units), dtype)
-        views = [tuple(self._state[q, layer] for q in range(states)) for layer in range(len(packed))]
-        super().__init__(packed, inputs, units, views, get_num_threads())
+        self._state = [np.zeros((len(packed), batch, width), dtype) for width in widths]
+        views = list(zip(*self._state, strict=True))  # a layer's, (B, width) each
+        super().__init__(packed, inputs, widths[0], views, get_num_threads())
 
     @property
     def state(self) -> NDArray[Any] | tuple[NDArray[Any], ...]:
@@ -70,8 +69,8 @@ class Stream(_core.Stream):
         if not isinstance(parts, (tuple, list)) or len(parts) != len(self._state):
             raise TypeError(f"state must be a tuple of {len(self._state)} arrays, got {type(value).__name__}")
         read = [
-            _check.strided(part, self._dtype, f"state[{i}]", self._state.shape[1:])
-            for i, part in enumerate(parts)
+            _check.strided(part, self._dtype, f"state[{i}]", mine.shape)
+            for i, (part, mine) in enumerate(zip(parts, self._state, strict=True))
         ]
         for mine, given in zip(self._state, read, strict=True):
             mine[...] = given
@@ -90,14 +89,14 @@ class Stream(_core.Stream):
             `rows` is not B booleans.
         """
         if rows is None:
-            self._state[...] = 0
-            return
+            rows = np.ones(self._shape[0], bool)
         chosen = as_array(rows, "rows")
         if chosen.dtype != np.bool_:
             raise TypeError(f"rows must be an array of bool, got dtype {chosen.dtype}")
         if chosen.shape != self._shape[:1]:
             raise ValueError(f"rows must have shape {self._shape[:1]}, got {chosen.shape}")
-        self._state[:, :, chosen] = 0
+        for part in self._state:
+            part[:, chosen] = 0
 
     def _read(self, x: ArrayLike) -> NDArray[Any]:
         array = as_real(x, self._dtype, "x")

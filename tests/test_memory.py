@@ -79,7 +79,7 @@ class Bare:
         dstate0 = self.place(tuple(self.empty(*part.shape) for part in state)) if wanted else None
         weights = [self.place(self.empty(*a.shape)) for a in self.weights]
         grads = weights if wanted else [*weights[:2], *[None] * len(weights[2:])]
-        grads += [None] * (5 - len(grads))
+        grads += [None] * (6 - len(grads))
         packed = self.packed(_core.BACKWARD)
         _core.backward([(packed, *self.sequence(), saved, self.dy, self.dstate, dx, dstate0, *grads)], 1)
         results = {"y": y, "state": np.stack(state)}

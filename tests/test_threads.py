@@ -191,7 +191,7 @@ def calls_of_the_binding(cell):
     y, state = np.empty((T, B, H), dtype), tuple(np.empty((B, H), dtype) for _ in range(entry.states))
     saved = np.empty(_core.saved_size(entry.number, dtype, I, H, T, B, None), dtype)
     grads = [np.empty_like(array) for array in weights]
-    grads += [None] * (5 - len(grads))
+    grads += [None] * (6 - len(grads))
     dx, sequence = np.empty_like(given["x"]), (given["x"], None, None, None, False, None, 0)
     step = layer_of(cell)(I, 256, rng=0).stream(200)
     x_t = np.zeros((200, I), dtype)

@@ -25,7 +25,7 @@ static void *packed_of(const pyrnn_layer *layer, int use, const float *w, const 
     size_t bytes;
     expect(!pyrnn_packed_size(layer, use, &bytes), "pyrnn_packed_size");
     void *packed = buffer(bytes);
-    expect(!pyrnn_pack(layer, use, w, w, bias, NULL, w, packed), "pyrnn_pack");
+    expect(!pyrnn_pack(layer, use, w, w, bias, NULL, w, NULL, packed), "pyrnn_pack");
     return packed;
 }
 

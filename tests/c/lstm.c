@@ -68,7 +68,8 @@ static void run(const problem *p, int dtype, int threads)
         size_t bytes;
         expect(pyrnn_packed_size(&layer, use, &bytes) == PYRNN_OK, "pyrnn_packed_size");
         packed[use] = buffer(bytes);
-        expect(pyrnn_pack(&layer, use, w_ih, w_hh, b_ih, b_hh, NULL, packed[use]) == PYRNN_OK, "pyrnn_pack");
+        expect(pyrnn_pack(&layer, use, w_ih, w_hh, b_ih, b_hh, NULL, NULL, packed[use]) == PYRNN_OK,
+               "pyrnn_pack");
     }
     pyrnn_sequence seq = {.T = T,
                           .B = B,
@@ -168,15 +169,15 @@ static void statuses(void)
     float w[4] = {1, 2, 3, 4}, y = 42, h = 42, c = 42;
     pyrnn_packed_size(&good, PYRNN_FORWARD, &bytes);
     char *packed = buffer(bytes + 64), *backward;
-    expect(pyrnn_pack(&good, PYRNN_FORWARD, NULL, w, w, w, NULL, packed) == PYRNN_BAD_POINTER,
+    expect(pyrnn_pack(&good, PYRNN_FORWARD, NULL, w, w, w, NULL, NULL, packed) == PYRNN_BAD_POINTER,
            "w_ih NULL: BAD_POINTER");
-    expect(pyrnn_pack(&good, PYRNN_FORWARD, w, w, w, w, NULL, packed + 4) == PYRNN_BAD_POINTER,
+    expect(pyrnn_pack(&good, PYRNN_FORWARD, w, w, w, w, NULL, NULL, packed + 4) == PYRNN_BAD_POINTER,
            "packed + 4: BAD_POINTER");
-    expect(pyrnn_pack(&good, PYRNN_FORWARD, w, w, NULL, NULL, NULL, packed) == PYRNN_OK,
+    expect(pyrnn_pack(&good, PYRNN_FORWARD, w, w, NULL, NULL, NULL, NULL, packed) == PYRNN_OK,
            "pyrnn_pack without biases");
     pyrnn_packed_size(&good, PYRNN_BACKWARD, &bytes);
     backward = buffer(bytes);
-    expect(pyrnn_pack(&good, PYRNN_BACKWARD, w, w, NULL, NULL, NULL, backward) == PYRNN_OK,
+    expect(pyrnn_pack(&good, PYRNN_BACKWARD, w, w, NULL, NULL, NULL, NULL, backward) == PYRNN_OK,
            "pyrnn_pack for backward");
 
     pyrnn_sequence ok = {.T = 1, .B = 1, .threads = 1, .x = w, .x_step = 1, .x_row = 1}, seq = ok;

@@ -58,7 +58,7 @@ static void *pack(const net *n, int use, const float *w_ih, const float *w_hh, c
     size_t bytes;
     expect(!pyrnn_packed_size(&n->layer, use, &bytes), "pyrnn_packed_size");
     void *packed = buffer(bytes);
-    expect(!pyrnn_pack(&n->layer, use, w_ih, w_hh, bias, NULL, w_hh, packed), "pyrnn_pack");
+    expect(!pyrnn_pack(&n->layer, use, w_ih, w_hh, bias, NULL, w_hh, NULL, packed), "pyrnn_pack");
     return packed;
 }
 
