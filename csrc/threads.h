@@ -9,7 +9,7 @@ INLINE share panels_of_part(ptrdiff_t units, int grain, const pyrnn_walk *me, in
     if (me->parts == 1)
         return (share){0, panels};
     share groups = share_of((panels + grain - 1) / grain, part, me->parts);
-    return (share){groups.from * grain, min_of(groups.to * grain, panels)};
+    return (share){min_of(groups.from * grain, panels), min_of(groups.to * grain, panels)}; /* maybe none */
 }
 
 /* Whether a matrix of so many reals, which a thread goes through once a step or a block, has left its level-2 cache by

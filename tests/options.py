@@ -10,8 +10,14 @@ from .problems import own_weights
 SIZES = st.tuples(st.integers(0, 7), st.integers(1, 9), st.integers(1, 6), st.integers(1, 40))  # T B I H
 
 
+def projections(cell, H):
+    """What h may be projected to; 0 for nothing."""
+    sizes = st.integers(1, H - 1) if _registry.REGISTRY[cell].states > 1 and H > 1 else st.just(0)
+    return st.one_of(st.just(0), sizes)
+
+
 @st.composite
-def options(draw, cell, B, H, dtype):
+def options(draw, cell, B, H, dtype, P=0):
     """Arguments by name; most examples have several."""
     entry, chosen = _registry.REGISTRY[cell], {}
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -28,7 +34,7 @@ def options(draw, cell, B, H, dtype):
         chosen["zoneout"] = tuple(draw(p) for _ in range(entry.states)) if draw(st.booleans()) else draw(p)
         chosen["seed"] = draw(st.integers(0, 2**64 - 1))
     if draw(st.booleans()):
-        chosen["mask"] = ((rng.random((B, H)) < 0.7) / 0.7).astype(dtype)
+        chosen["mask"] = ((rng.random((B, P or H)) < 0.7) / 0.7).astype(dtype)
     return chosen
 
 

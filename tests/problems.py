@@ -29,10 +29,11 @@ def own_weights(cell, rng, H, peepholes=False):
     return rng.uniform(-1, 1, (cell.units + peepholes * cell.peepholes, H))
 
 
-def problem(cell, dtype, T, B, I, H, *, seed=0, bias=True, state=True, **options):
+def problem(cell, dtype, T, B, I, H, *, P=0, seed=0, bias=True, state=True, **options):
     """Random, hence asymmetric: with constant weights a permuted gate would go unseen.
 
-    Recurrent weights are below 1/sqrt(H), so that nothing grows from step to step, errors included.
+    Recurrent weights are below 1/sqrt(H), so that nothing grows from step to step, errors included. With P, h
+    is projected to so many numbers.
     """
     rng = np.random.default_rng([seed, T, B, I, H])
     entry = _registry.REGISTRY[cell]
@@ -41,16 +42,21 @@ def problem(cell, dtype, T, B, I, H, *, seed=0, bias=True, state=True, **options
     def normal(*shape, scale=1.0):
         return (rng.standard_normal(shape) * scale).astype(dtype)
 
+    def states():
+        return (normal(B, P), normal(B, H)) if P else normal(entry.states, B, H)
+
     arguments = {
         "x": normal(T, B, I),
-        "state": normal(entry.states, B, H),
+        "state": states(),
         "w_ih": normal(rows, I, scale=I**-0.5),
-        "w_hh": (rng.uniform(-1, 1, (rows_hh, H)) * H**-0.5).astype(dtype),
+        "w_hh": (rng.uniform(-1, 1, (rows_hh, P or H)) * H**-0.5).astype(dtype),
         "b_ih": normal(rows),
         "b_hh": normal(rows_hh),
-        "dy": normal(T, B, H),
-        "dstate": normal(entry.states, B, H),
+        "dy": normal(T, B, P or H),
+        "dstate": states(),
     }
+    if P:
+        arguments["w_hr"] = (rng.uniform(-1, 1, (P, H)) * H**-0.5).astype(dtype)
     if entry.units:
         arguments["w_units"] = own_weights(entry, rng, H).astype(dtype)
     absent = ([] if bias else ["b_ih", "b_hh"]) + ([] if state else ["state", "dstate"])
@@ -81,29 +87,41 @@ def split(given):
     return {name: value for name, value in given.items() if name not in back}, back
 
 
+def apart(results):
+    """Arrays alone: states that are not in one array by their numbers."""
+    found = {}
+    for name, value in results.items():
+        found |= (
+            {f"{name}[{q}]": a for q, a in enumerate(value)} if isinstance(value, tuple) else {name: value}
+        )
+    return found
+
+
 def run(given):
     """What the kernels make of a problem: outputs and every gradient."""
     arguments, back = split(given)
     (y, state), pull = functional.vjp(**arguments)
-    return {"y": y, "state": state} | {f"grad {name}": array for name, array in pull(**back).items()}
+    return apart({"y": y, "state": state} | {f"grad {name}": array for name, array in pull(**back).items()})
 
 
 def infer(given):
     y, state = functional.forward(**split(given)[0])
-    return {"y": y, "state": state}
+    return apart({"y": y, "state": state})
 
 
 def truth(given):
     """What the reference makes of it, in float64 on the inputs as they are, already rounded."""
-    wide = {
-        name: value.astype(np.float64) if isinstance(value, np.ndarray) and name not in OPTIONS else value
-        for name, value in given.items()
-    }
-    arguments, back = split(wide)
+
+    def wide(value):
+        if isinstance(value, tuple):
+            return tuple(wide(part) for part in value)
+        return value.astype(np.float64) if isinstance(value, np.ndarray) else value
+
+    arguments, back = split({name: a if name in OPTIONS else wide(a) for name, a in given.items()})
     cell = reference.cells[arguments.pop("cell")]
     y, state, tape = reference.forward(cell, **arguments)
     grads = reference.backward(cell, tape, **back)
-    return {"y": y, "state": state} | {f"grad {name}": array for name, array in grads.items()}
+    return apart({"y": y, "state": state} | {f"grad {name}": array for name, array in grads.items()})
 
 
 def tolerance(dtype, terms):
@@ -121,7 +139,8 @@ def assert_near(actual, desired, bound):
 def assert_true(given, actual, expected=None):
     """`actual`, a result, is near the truth; gradients, which add twice as much, at twice the distance."""
     desired = truth(given) if expected is None else expected
-    (T, B, I), H, dtype = given["x"].shape, given["w_hh"].shape[1], given["w_ih"].dtype
+    (T, B, I), H = given["x"].shape, given.get("w_hr", given["w_hh"]).shape[1]
+    dtype = given["w_ih"].dtype
     for name, array in actual.items():
         assert array.dtype == dtype, name
         bound = tolerance(dtype, (I + H) * T)

@@ -28,20 +28,28 @@ def weights(rng, rows, columns):
     return rng.standard_normal((rows, columns)) / np.sqrt(columns)
 
 
-def problem(cell, rng, T=T, B=B):
-    """Arguments of `forward` by name, and gradients of its results."""
+def problem(cell, rng, T=T, B=B, P=0):
+    """Arguments of `forward` by name, and gradients of its results; with P, h is projected."""
     G, S = cell.gates, cell.states
+
+    def states():
+        if P:
+            return rng.standard_normal((B, P)), rng.standard_normal((B, H))
+        return rng.standard_normal((S, B, H))
+
     arguments = {
         "x": rng.standard_normal((T, B, N_IN)),
-        "state": rng.standard_normal((S, B, H)),
+        "state": states(),
         "w_ih": weights(rng, G * H, N_IN),
-        "w_hh": weights(rng, cell.recurrent * H, H),
+        "w_hh": weights(rng, cell.recurrent * H, P or H),
         "b_ih": rng.standard_normal(G * H),
         "b_hh": rng.standard_normal(cell.recurrent * H),
     }
     if cell.units:
         arguments["w_units"] = own_weights(cell, rng, H)
-    return arguments, rng.standard_normal((T, B, H)), rng.standard_normal((S, B, H))
+    if P:
+        arguments["w_hr"] = weights(rng, P, H)
+    return arguments, rng.standard_normal((T, B, P or H)), states()
 
 
 def gradients(cell, arguments, dy, dstate, **options):

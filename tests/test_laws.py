@@ -37,7 +37,10 @@ def steps_of(given, steps):
 
 def rows_of(given, rows):
     """The problem of those rows alone."""
-    part = {name: given[name][:, rows] for name in ("x", "dy", "state", "dstate")}
+    part = {name: given[name][:, rows] for name in ("x", "dy")}
+    for name in ("state", "dstate"):
+        states = given[name]
+        part[name] = tuple(a[rows] for a in states) if isinstance(states, tuple) else states[:, rows]
     part |= {"reset": given["reset"][:, rows]} if given.get("reset") is not None else {}
     part |= {"lengths": given["lengths"][rows]} if given.get("lengths") is not None else {}
     return given | part

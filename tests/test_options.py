@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyrnn import _config, functional
 
 from .conftest import DTYPES, ISAS
-from .options import SIZES, every_option, options
+from .options import SIZES, every_option, options, projections
 from .problems import assert_same, assert_true, at_random, infer, problem, ragged, run, split, truth
 
 UNBOUNDED = ("relu", "identity")
@@ -29,12 +29,13 @@ def test_all_combinations(data):
     cell = data.draw(st.sampled_from(functional.CELLS))
     dtype, isa = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(ISAS))
     T, B, I, H = data.draw(SIZES)
-    chosen = data.draw(options(cell, B, H, dtype))
+    P = data.draw(projections(cell, H))
+    chosen = data.draw(options(cell, B, H, dtype, P))
     if grows(cell, chosen):
         T = min(T, 3)
     if data.draw(st.booleans()):
         chosen |= ragged(T, B, data.draw(st.integers(0, 99)))
-    arguments = problem(cell, dtype, T, B, I, H, reverse=data.draw(st.booleans())) | chosen
+    arguments = problem(cell, dtype, T, B, I, H, P=P, reverse=data.draw(st.booleans())) | chosen
     _config.select_isa(isa)
     try:
         assert_true(arguments, run(arguments))
@@ -162,6 +163,12 @@ def test_seeds_and_states_draw_apart(isa):
         ("lstm", {"seed": 0.5}, TypeError, "seed must be an integer"),
         ("lstm", {"w_units": np.ones((2, 5))}, ValueError, r"w_units must have shape \(3, 5\)"),
         ("gru", {"w_units": np.ones((3, 5))}, ValueError, "w_units must be None for gru"),
+        ("gru", {"w_hr": np.ones((5, 6))}, ValueError, "w_hr must be None for gru"),
+        ("lstm", {"w_hr": np.ones((5, 5))}, ValueError, r"w_hr must have shape \(5, H\) with H above 5"),
+        ("lstm", {"w_hr": np.ones((4, 6))}, ValueError, r"w_hr must have shape \(5, H\).*got \(4, 6\)"),
+        ("lstm", {"w_hr": np.ones(6)}, ValueError, r"w_hr must have shape \(5, H\)"),
+        ("lstm", {"w_hr": np.ones((5, 6))}, TypeError, r"state must be a tuple of 2 arrays \(h, c\), got nd"),
+        ("lstm", {"w_hr": np.ones((5, 6)), "state": None}, ValueError, r"w_ih must have shape \(24, 4\)"),
         ("indrnn", {"w_units": None}, ValueError, r"w_units must have shape \(1, 5\), got None"),
     ],
 )

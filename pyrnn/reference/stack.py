@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .common import Array, Cell
-from .sequence import Tape, backward, forward
+from .sequence import Stacked, Tape, backward, forward, together
 
 
 def names_of(cell: Cell) -> dict[str, str]:
@@ -15,7 +15,7 @@ def names_of(cell: Cell) -> dict[str, str]:
     names = {"w_ih": "weight_ih", "b_ih": "bias_ih"}
     if cell.recurrent:
         names |= {"w_hh": "weight_hh", "b_hh": "bias_hh"}
-    return names
+    return names | ({"w_hr": "weight_hr"} if cell.states > 1 else {})
 
 
 def own_names(cell: Cell) -> dict[str, int]:
@@ -46,12 +46,12 @@ class StackTape(NamedTuple):
 def stack_forward(
     cell: Cell,
     x: Array,
-    state: Array | None,
+    state: Stacked | None,
     params: Mapping[str, Array],
     lengths: NDArray[np.integer[Any]] | None = None,
     reset: NDArray[np.bool_] | None = None,
     dropout: Sequence[Array] | None = None,
-) -> tuple[Array, Array, StackTape]:
+) -> tuple[Array, Stacked, StackTape]:
     """Run L layers in D directions.
 
     Parameters
@@ -61,11 +61,13 @@ def stack_forward(
     x : ndarray, shape (T, B, I)
         Input.
     state : ndarray, shape (S, L * D, B, H), or None
-        Initial states, index ``layer * D + direction``. None means zeros.
+        Initial states, index ``layer * D + direction``. None means zeros. With projections, a tuple of h
+        (L * D, B, P) and c (L * D, B, H).
     params : mapping of str to ndarray
         PyTorch's names and layouts: ``weight_ih_l0`` (G * H, I), ``weight_hh_l0`` (G * H, H; (1, H) for
         indrnn, none where gates see the input alone), ``bias_ih_l0`` and ``bias_hh_l0`` (G * H,), peepholes
-        ``weight_ch_l0``, then ``_l1``, ..., whose ``weight_ih`` is (G * H, D * H). L is the number of layers
+        ``weight_ch_l0``, a projection ``weight_hr_l0`` (P, H), where ``weight_hh_l0`` is (G * H, P), then
+        ``_l1``, ..., whose ``weight_ih`` is (G * H, D * H) or (G * H, D * P). L is the number of layers
         named; D is 2 if there are names with the suffix ``_reverse``, else 1. A bias that is not there is
         zero. Other keys are ignored.
     lengths, reset : ndarray or None
@@ -78,20 +80,20 @@ def stack_forward(
     -------
     y : ndarray, shape (T, B, D * H)
         Output of the last layer, forward half first.
-    final_state : ndarray, shape (S, L * D, B, H)
+    final_state : ndarray, shape (S, L * D, B, H), or tuple
         Final states.
     tape : StackTape
         For `stack_backward`.
     """
     suffixes = ("", "_reverse") if "weight_ih_l0_reverse" in params else ("",)
     layers: list[list[Tape]] = []
-    finals: list[Array] = []
+    finals: list[Stacked] = []
     while f"weight_ih_l{len(layers)}" in params:
         if layers and dropout is not None:
             x = x * dropout[len(layers) - 1]
         outputs, tapes = [], []
         for suffix in suffixes:
-            s = None if state is None else state[:, len(finals)]
+            s = None if state is None else tuple(part[len(finals)] for part in state)
             y, final, tape = forward(
                 cell,
                 x,
@@ -106,12 +108,12 @@ def stack_forward(
             tapes.append(tape)
         x = np.concatenate(outputs, axis=2)
         layers.append(tapes)
-    return x, np.stack(finals, axis=1), StackTape(layers, frozenset(params), dropout)
+    return x, _over_slots(finals), StackTape(layers, frozenset(params), dropout)
 
 
 def stack_backward(
-    cell: Cell, tape: StackTape, dy: Array, dstate: Array | None = None
-) -> tuple[Array, Array, dict[str, Array]]:
+    cell: Cell, tape: StackTape, dy: Array, dstate: Stacked | None = None
+) -> tuple[Array, Stacked, dict[str, Array]]:
     """Gradients of ``(y * dy).sum() + (final_state * dstate).sum()``.
 
     Parameters
@@ -122,20 +124,20 @@ def stack_backward(
         From `stack_forward`; not changed, so it may be used again.
     dy : ndarray, shape (T, B, D * H)
         Gradient of `y`.
-    dstate : ndarray, shape (S, L * D, B, H), or None
+    dstate : ndarray, shape (S, L * D, B, H), or tuple, or None
         Gradient of the final states. None means zeros.
 
     Returns
     -------
     dx : ndarray, shape (T, B, I)
         Gradient of the input.
-    dstate : ndarray, shape (S, L * D, B, H)
+    dstate : ndarray, shape (S, L * D, B, H), or tuple
         Gradient of the initial states.
     grads : dict of str to ndarray
         Gradients of the parameters, by name.
     """
     grads: dict[str, Array] = {}
-    dstates: list[Array] = []
+    dstates: list[Stacked] = []
     for layer in reversed(range(len(tape.layers))):
         tapes = tape.layers[layer]
         D = len(tapes)
@@ -143,10 +145,11 @@ def stack_backward(
             dy = dy * tape.dropout[layer]
         results = []
         for direction, half in enumerate(np.split(dy, D, axis=2)):
-            ds = None if dstate is None else dstate[:, layer * D + direction]
+            ds = None if dstate is None else tuple(part[layer * D + direction] for part in dstate)
             results.append(backward(cell, tapes[direction], half, ds))
             end = f"_l{layer}" + ("_reverse" if direction else "")
-            found = {name + end: results[-1]["d" + key] for key, name in names_of(cell).items()}
+            keys = {f"d{key}": name + end for key, name in names_of(cell).items()}
+            found = {name: results[-1][key] for key, name in keys.items() if key in results[-1]}
             start = 0
             for name, rows in own_names(cell).items():
                 if name + end in tape.names:
@@ -155,4 +158,9 @@ def stack_backward(
             grads |= {name: grad for name, grad in found.items() if name in tape.names}
         dy = sum((r["dx"] for r in results[1:]), start=results[0]["dx"])
         dstates[:0] = [r["dstate"] for r in results]
-    return dy, np.stack(dstates, axis=1), grads
+    return dy, _over_slots(dstates), grads
+
+
+def _over_slots(states: Sequence[Stacked]) -> Stacked:
+    """The states of every slot as those of the stack."""
+    return together(tuple(np.stack(parts) for parts in zip(*states, strict=True)))
