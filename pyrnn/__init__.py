@@ -31,6 +31,7 @@ from .layers import (
 from .losses import cross_entropy
 from .optim import Adam, clip_grad_norm
 from .recurrent import GRU, LSTM, RNN
+from .saving import load, load_metadata, save
 from .training import DivergenceError, History, evaluate, fit, predict
 
 __version__: str = _core.VERSION
@@ -70,12 +71,15 @@ __all__ = [
     "functional",
     "get_num_threads",
     "layers",
+    "load",
+    "load_metadata",
     "losses",
     "metrics",
     "optim",
     "plot",
     "predict",
     "reference",
+    "save",
     "set_num_threads",
     "show_config",
     "training",

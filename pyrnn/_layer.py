@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,23 @@ from ._joined import JoinedParameters
 from ._parameters import NamedArrays, Parameters
 
 Gradients = dict[str, NDArray[Any]]
+
+
+def _recording(init: Callable[..., None]) -> Callable[..., None]:
+    """The same; of several calls, the outermost keeps its arguments: what it takes to make another layer."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def recording(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self._made_with is None:
+            with contextlib.suppress(TypeError):  # which init will raise
+                bound = signature.bind(self, *args, **kwargs)
+                bound.apply_defaults()
+                _, *arguments = bound.arguments.items()
+                self._made_with = {name: value for name, value in arguments if name != "rng"}
+        init(self, *args, **kwargs)
+
+    return recording
 
 
 class Layer(ABC):
@@ -42,6 +62,18 @@ class Layer(ABC):
 
     # What a subclass derives from the parameters at one version of them. Made anew in a copy, never pickled.
     _packed: Any = None
+
+    # The arguments that the layer was made with, by name; None of one that was made without __init__.
+    _made_with: dict[str, Any] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+
+    def _arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor, without `rng`, as they are now if they are attributes."""
+        return {name: getattr(self, name, value) for name, value in (self._made_with or {}).items()}
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike) -> None:
         self._params = Parameters(shapes, dtype)

@@ -6,12 +6,26 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+# How many numbers may still be allocated for parameters; None for any.
+_left: ContextVar[int | None] = ContextVar("_left", default=None)
+
+
+@contextmanager
+def limited(count: int) -> Iterator[None]:
+    """Within this context, parameters of `count` numbers in all may be made; more are a ValueError."""
+    token = _left.set(count)
+    try:
+        yield
+    finally:
+        _left.reset(token)
 
 
 def as_float_dtype(dtype: DTypeLike, name: str = "dtype") -> np.dtype[Any]:
@@ -214,6 +228,10 @@ class Parameters(NamedArrays):
             size = math.prod(shape)
             self._spans[name] = slice(end, end + size)
             end += -(-size // line) * line
+        if (left := _left.get()) is not None:
+            _left.set(left := left - sum(map(math.prod, self._shapes.values())))
+            if left < 0:
+                raise ValueError(f"parameters of shapes {list(self._shapes.values())} are more than expected")
         self._flat = _aligned_zeros(max(end, line), kind)  # a memoryview of nothing would be refused below
         # setflags(write=True) asks the memoryview in the end, and that stays read-only.
         self._frozen = np.frombuffer(self._flat.data.toreadonly(), kind)
