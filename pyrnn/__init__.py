@@ -8,7 +8,7 @@ except ImportError as error:
         "Python from another directory, so that it does not find the sources first."
     ) from error
 
-from . import diagnostics, functional, layers, losses, metrics, optim, plot, reference, training
+from . import diagnostics, functional, layers, losses, metrics, optim, plot, reference, text, training
 from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
@@ -82,6 +82,7 @@ __all__ = [
     "save",
     "set_num_threads",
     "show_config",
+    "text",
     "training",
 ]
 

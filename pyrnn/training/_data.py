@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._parameters import as_array, as_real
+from .._ragged import as_sequences, padded
 
 Array = NDArray[Any]
 Axes = int | tuple[int, int] | None
@@ -45,7 +46,7 @@ class Data:
         self, x: Any, y: Any, lengths: ArrayLike | None, sample_weight: ArrayLike | None, axes: Any
     ) -> None:
         self.axis, axis_y = axes
-        self.x = _sequences(x, "x")
+        self.x = as_sequences(x, "x")
         if isinstance(self.x, list):
             if lengths is not None:
                 raise ValueError("lengths must be None for a list of sequences, which have their own")
@@ -90,7 +91,7 @@ class Data:
         return axis, per_step, y
 
     def _targets_of_lists(self, y: Any) -> tuple[int, bool, Array | list[Array]]:
-        found = _sequences(y, "y", of_numbers=True)
+        found = as_sequences(y, "y", of_numbers=True)
         if len(found) != self.count:
             raise ValueError(f"y must hold targets of {self.count} sequences, as x, got {len(found)}")
         if isinstance(found, np.ndarray):
@@ -191,16 +192,6 @@ class Data:
         return (order[at : at + size] for at in starts.tolist())
 
 
-def padded(parts: Sequence[Array], steps: int, like: Array, *, batch_first: bool) -> Array:
-    """Sequences as one array, with zeros beyond their ends; features and dtype as those of `like`."""
-    shape = (len(parts), steps) if batch_first else (steps, len(parts))
-    array = np.zeros((*shape, *like.shape[1:]), like.dtype)
-    for i, part in enumerate(parts):
-        into = array[i] if batch_first else array[:, i]
-        into[: len(part)] = part
-    return array
-
-
 def read_axes(axes: Axes, model: Any) -> tuple[int, int | None]:
     """Read `batch_axis`: the axis of the sequences in x, and in y, None if that is to be found."""
     if axes is None:
@@ -209,29 +200,3 @@ def read_axes(axes: Axes, model: Any) -> tuple[int, int | None]:
     if len(pair) != 2 or pair[0] not in (0, 1) or pair[1] not in (0, 1, None):
         raise ValueError(f"batch_axis must be 0, 1, or two of them for x and y, got {axes!r}")
     return int(pair[0]), pair[1]
-
-
-def _sequences(value: Any, name: str, *, of_numbers: bool = False) -> Array | list[Array]:
-    """An array, or the arrays of a list, of one dtype and alike but for their first axis.
-
-    With `of_numbers`, a list of numbers is an array of them.
-    """
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
-        value = list(value)
-    if not isinstance(value, (list, tuple)):
-        return as_array(value, name)
-    parts = [as_array(part, f"{name}[{i}]") for i, part in enumerate(value)]
-    if not parts:
-        raise ValueError(f"{name} must hold one sequence at least, got none")
-    if of_numbers and all(part.ndim == 0 for part in parts):
-        return np.stack(parts)
-    for i, part in enumerate(parts):
-        if part.ndim == 0:
-            raise ValueError(f"{name}[{i}] must be a sequence, got {part!r}")
-        if part.shape[1:] != parts[0].shape[1:]:
-            raise ValueError(
-                f"{name}[{i}] must have features as {name}[0], of shape {parts[0].shape[1:]}, "
-                f"got {part.shape[1:]}"
-            )
-    dtype = np.result_type(*(part.dtype for part in parts if part.size)) if any(map(np.size, parts)) else None
-    return parts if dtype is None else [part.astype(dtype, copy=False) for part in parts]
