@@ -86,6 +86,8 @@ static cell resolved(pyrnn_layer *layer)
 
 #include "norm.h"
 
+#include "update.h"
+
 /* A plain cell runs in a driver of its own, but where code is to be small. */
 #define CELL(name, ...)
 #ifndef PYRNN_ONE_DRIVER
@@ -155,4 +157,5 @@ const pyrnn_kernels PYRNN_TABLE = {
     .norm_forward = norm_forward,
     .norm_backward = norm_backward,
     .norm_finish = norm_finish,
+    .update = update,
 };

@@ -120,6 +120,15 @@ typedef struct {
 /* Queries that are in work at once, and keys, forward and backward. */
 enum { ATTENTION_QUERIES = 48, ATTENTION_KEYS = 256, ATTENTION_KEYS_BACK = 64 };
 
+/* What an optimizer's step multiplies by. */
+typedef struct {
+    int rule, nesterov;
+    double lr; /* Adam's is that of m with its bias */
+    double l2, shrink; /* g += l2 * p, p *= shrink */
+    double momentum, eps, root; /* of v, sqrt(v) is multiplied by root */
+    double old[2], new[2]; /* m = old * m + new * g */
+} pyrnn_rate;
+
 typedef struct {
     int lanes;
     pyrnn_cell_kernels cells[PYRNN_CELLS];
@@ -143,6 +152,7 @@ typedef struct {
                           ptrdiff_t from, ptrdiff_t to);
     void (*norm_finish)(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, ptrdiff_t blocks,
                         ptrdiff_t from, ptrdiff_t to);
+    void (*update)(const pyrnn_rate *rate, const pyrnn_parameter *parameter, ptrdiff_t from, ptrdiff_t to);
 } pyrnn_kernels;
 
 enum { ALIGNMENT = 64 }; /* bytes, of packs, of work and of its parts */

@@ -51,7 +51,7 @@ typedef enum {
     PYRNN_BAD_THREADS,   /* fewer than one thread */
     PYRNN_BAD_POINTER,   /* a required pointer is NULL, or packed or work is not aligned to 64 bytes */
     PYRNN_BAD_PACKED,    /* packed was not written by pyrnn_pack for this use */
-    PYRNN_BAD_OPTION,    /* an option of the layer is out of range */
+    PYRNN_BAD_OPTION,    /* an option is out of range */
     PYRNN_BAD_ISA,       /* no such instruction set, or this CPU lacks it */
 } pyrnn_status;
 
@@ -379,6 +379,50 @@ typedef struct {
 
 PYRNN_API pyrnn_status pyrnn_norm_work(const pyrnn_norm *norm, size_t *bytes);
 PYRNN_API pyrnn_status pyrnn_norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads);
+
+/*
+ * ---- Optimizers ----
+ * One step down the gradient, in one pass over memory. t is `step`, b1 and b2 are `decay`:
+ *
+ *     g = g + weight_decay * p                       or, decoupled:  p = p - lr * weight_decay * p
+ *     PYRNN_SGD      d = g
+ *                    with a velocity u:  u = momentum * u + g,  d = u,  or with nesterov d = g + momentum * u
+ *     PYRNN_RMSPROP  v = b2 * v + (1 - b2) * g^2,  d = g / (sqrt(v) + eps)
+ *                    with a mean m (centered):  m = b1 * m + (1 - b1) * g,  v - m^2 in the place of v
+ *                    with a velocity u:  u = momentum * u + d,  d = u
+ *     PYRNN_ADAM     m = b1 * m + (1 - b1) * g,  v = b2 * v + (1 - b2) * g^2
+ *                    d = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+ *     p = p - lr * d
+ *
+ * m, v and u are zeros before the first step. Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019,
+ * arXiv:1711.05101 (decoupled); Tieleman & Hinton 2012 (RMSprop); Sutskever et al. 2013 (momentum).
+ */
+typedef enum { PYRNN_SGD, PYRNN_RMSPROP, PYRNN_ADAM, PYRNN_RULES /* how many */ } pyrnn_rule;
+
+typedef struct {
+    int rule; /* pyrnn_rule */
+    int dtype, threads; /* as in pyrnn_layer and pyrnn_sequence */
+    int nesterov, decoupled;
+    int64_t step; /* t, 1 for the first; Adam's alone */
+    double lr, weight_decay, momentum, eps; /* >= 0 */
+    double decay[2]; /* of m and of v, at least 0 and below 1 */
+} pyrnn_update;
+
+/*
+ *   p        in/out  [size]  the parameters
+ *   g        in      [size]  may be p itself, else it overlaps nothing
+ *   m, v, u  in/out  [size]  NULL where the rule has none, or is not to have it
+ */
+typedef struct {
+    ptrdiff_t size;
+    void *p;
+    const void *g;
+    void *m, *v, *u;
+} pyrnn_parameter;
+
+/* Steps with n arrays. Should one be refused, none has been changed. */
+PYRNN_API pyrnn_status pyrnn_update_run(const pyrnn_update *update, ptrdiff_t n,
+                                        const pyrnn_parameter *parameters);
 
 #ifdef __cplusplus
 }

@@ -73,6 +73,20 @@ INLINE V vmin(V a, V b) { return (V)(((a < b) & (VI)a) | (~(a < b) & (VI)b)); }
 INLINE V vmax(V a, V b) { return (V)(((a > b) & (VI)a) | (~(a > b) & (VI)b)); }
 #endif
 
+INLINE V vsqrt(V a)
+{
+#if defined __SSE2__
+    return X86(sqrt)(a);
+#elif defined __aarch64__
+    return NEON(vsqrtq)(a);
+#else
+    for (int i = 0; i < L; i++)
+        a[i] =
+            (real)__builtin_sqrt((double)a[i]); /* of a float, rounded twice, it is the nearest float too */
+    return a;
+#endif
+}
+
 INLINE V vfma(V a, V b, V c)
 {
 #if !FUSED

@@ -11,6 +11,9 @@ VERSION: str
 COMPILER: str
 FORWARD: int
 BACKWARD: int
+SGD: int
+RMSPROP: int
+ADAM: int
 KEPT: int
 
 def cells() -> dict[str, tuple[int, int, int, int, int, int, int]]: ...
@@ -72,6 +75,12 @@ def norm_forward(
 ) -> None: ...
 def norm_backward(
     x: Array, gain: Array, stats: Array, dy: Array, dx: Array, dgain: Array, dshift: Array, threads: int
+) -> None: ...
+def update(
+    rule: int,
+    told: tuple[Any, ...],
+    arrays: list[tuple[int, Array, Array, Array | None, Array | None, Array | None]],
+    threads: int,
 ) -> None: ...
 
 class Step:

@@ -120,6 +120,20 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_norm_forward(const pyrnn_norm *norm, void *y, void *stats)
     int pyrnn_norm_work(const pyrnn_norm *norm, size_t *bytes)
     int pyrnn_norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads)
+    enum: PYRNN_SGD, PYRNN_RMSPROP, PYRNN_ADAM
+    ctypedef struct pyrnn_update:
+        int rule, dtype, threads, nesterov, decoupled
+        int64_t step
+        double lr, weight_decay, momentum, eps
+        double decay[2]
+    ctypedef struct pyrnn_parameter:
+        ptrdiff_t size
+        void *p
+        const void *g
+        void *m
+        void *v
+        void *u
+    int pyrnn_update_run(const pyrnn_update *update, ptrdiff_t n, const pyrnn_parameter *parameters)
 
 cdef extern from *:
     """
@@ -352,5 +366,6 @@ def backward(list calls, int threads, bint chain=False):
 
 
 include "_norm.pxi"
+include "_update.pxi"
 include "_step.pxi"
 include "_attention.pxi"

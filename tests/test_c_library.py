@@ -47,7 +47,15 @@ def prefix(build, tmp_path_factory):
 
 
 # And what they need besides the library.
-PROGRAMS = {"attention": [], "lstm": [], "step": [], "chain": [], "norm": [], "threads": ["-pthread"]}
+PROGRAMS = {
+    "attention": [],
+    "lstm": [],
+    "step": [],
+    "chain": [],
+    "norm": [],
+    "update": [],
+    "threads": ["-pthread"],
+}
 
 
 def check(output):
@@ -123,5 +131,5 @@ def test_without_threads(prefix, build):
     run("cmake", "-DPYRNN_THREADS=OFF", "-DPYRNN_NATIVE_TESTS=ON", build)
     run("cmake", "--build", build)
     assert "threads 1" not in check(run(build / "tests" / "c" / "pyrnn_c_lstm"))
-    for program in ("attention", "norm", "step", "chain", "threads", "seats"):
+    for program in ("attention", "norm", "step", "update", "chain", "threads", "seats"):
         check(run(build / "tests" / "c" / f"pyrnn_c_{program}"))
