@@ -8,7 +8,19 @@ except ImportError as error:
         "Python from another directory, so that it does not find the sources first."
     ) from error
 
-from . import diagnostics, functional, layers, losses, metrics, optim, plot, reference, text, training
+from . import (
+    diagnostics,
+    functional,
+    layers,
+    losses,
+    metrics,
+    optim,
+    plot,
+    reference,
+    schedules,
+    text,
+    training,
+)
 from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._threads import get_num_threads, set_num_threads
@@ -29,7 +41,7 @@ from .layers import (
     TransformerEncoderLayer,
 )
 from .losses import cross_entropy
-from .optim import Adam, clip_grad_norm
+from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_adaptive, clip_grad_norm, clip_grad_value
 from .recurrent import GRU, LSTM, RNN
 from .saving import load, load_metadata, save
 from .training import DivergenceError, History, evaluate, fit, predict
@@ -40,7 +52,9 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SGD",
     "Adam",
+    "AdamW",
     "AdditiveAttention",
     "Bidirectional",
     "DivergenceError",
@@ -58,11 +72,14 @@ __all__ = [
     "MinLSTM",
     "MultiHeadAttention",
     "PositionalEncoding",
+    "RMSprop",
     "RNNCell",
     "Sequential",
     "TransformerEncoderLayer",
     "__version__",
+    "clip_grad_adaptive",
     "clip_grad_norm",
+    "clip_grad_value",
     "cross_entropy",
     "diagnostics",
     "empty_cache",
@@ -80,6 +97,7 @@ __all__ = [
     "predict",
     "reference",
     "save",
+    "schedules",
     "set_num_threads",
     "show_config",
     "text",

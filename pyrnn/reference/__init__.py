@@ -2,8 +2,8 @@
 
 One file a cell, each holding its formula (``point``) and its derivative (``back``); `sequence` walks a cell
 over time, `stack` builds layers and directions out of that, `layers`, `attention` and `transformer` have
-what has no recurrence. Nothing here uses the compiled part of the library. The gradients are proved by
-central differences and compared with PyTorch in the tests.
+what has no recurrence, `optimizers` the steps of training. Nothing here uses the compiled part of the
+library. The gradients are proved by central differences and compared with PyTorch in the tests.
 """
 
 from . import (
@@ -16,6 +16,7 @@ from . import (
     lstm_coupled,
     mingru,
     minlstm,
+    optimizers,
     rnn_relu,
     rnn_tanh,
     transformer,
@@ -35,6 +36,7 @@ __all__ = [
     "forward",
     "layers",
     "names_of",
+    "optimizers",
     "options_of",
     "own_names",
     "stack_backward",
