@@ -310,9 +310,8 @@ def _optimizer(optimizer: Any, model: Any) -> Any:
         if not hasattr(optimizer, "step"):
             raise TypeError(f"optimizer must be a name or have a method step, got {optimizer!r}")
         return optimizer
-    known = {
-        name.lower(): getattr(optim, name) for name in optim.__all__ if hasattr(getattr(optim, name), "step")
-    }
+    kinds = [getattr(optim, name) for name in optim.__all__ if name != "Optimizer"]
+    known = {kind.__name__.lower(): kind for kind in kinds if isinstance(kind, type)}
     if optimizer.lower() not in known:
         raise ValueError(f"optimizer must be one of {', '.join(sorted(known))}, got {optimizer!r}")
     return known[optimizer.lower()](model)
