@@ -44,13 +44,13 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike], documen
     TypeError
         An array is not of real numbers.
     """
-    safetensors = _safetensors()
+    library = safetensors()
     stored = {name: _storable(name, array) for name, array in arrays.items()}
     told: Document = {"format": FORMAT} | document
     metadata: dict[str, str] = told.pop("metadata", {})
     told["sha256"] = _digest(stored, told, metadata)
     text = json.dumps(told)
-    data: bytes = safetensors.numpy.save(stored, metadata={KEY: text} | metadata)
+    data: bytes = library.numpy.save(stored, metadata={KEY: text} | metadata)
     _replace(Path(path), data)
 
 
@@ -66,9 +66,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Arrays, Document]:
     ValueError
         It is no such file, or damaged: anything that is not as it was written.
     """
-    safetensors = _safetensors()
+    library = safetensors()
     try:
-        with safetensors.safe_open(os.fspath(path), "numpy") as file:
+        with library.safe_open(os.fspath(path), "numpy") as file:
             metadata = dict(file.metadata() or {})
             arrays = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (OSError, MemoryError):
@@ -139,12 +139,13 @@ def _replace(path: Path, data: bytes) -> None:
             os.close(folder)
 
 
-def _safetensors() -> Any:
+def safetensors() -> Any:
+    """Return the library, or raise an ImportError that says how to install it."""
     try:
-        import safetensors
+        import safetensors as library
         import safetensors.numpy
     except ImportError as error:
         raise ImportError(
             'files of models need safetensors; install it with: pip install "pyrnn[train]"'
         ) from error
-    return safetensors
+    return library

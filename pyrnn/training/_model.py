@@ -57,6 +57,15 @@ class Model:
 
         return _output(found), grads
 
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Set the parameters, in place where they are the user's own arrays."""
+        params = self.params
+        if isinstance(params, NamedArrays):
+            params.update(arrays)
+            return
+        for name, array in arrays.items():
+            np.copyto(params[name], array)
+
     def is_finite(self) -> bool:
         """Whether no weight is infinite or NaN."""
         return all(bool(np.isfinite(array).all()) for array in self.params.values())
@@ -76,12 +85,7 @@ class Snapshot:
 
     def restore(self) -> None:
         """Put the weights back."""
-        params = self.model.params
-        if isinstance(params, NamedArrays):
-            params.update(self.arrays)
-            return
-        for name, array in self.arrays.items():
-            np.copyto(params[name], array)
+        self.model.load(self.arrays)
 
 
 def _output(found: Any) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..optim import clip_grad_norm
+from . import _checkpoint
 from ._data import Data
 from ._history import DivergenceError, History
 from ._measures import Means, Measures
@@ -38,6 +39,7 @@ class Plan:
     restore_best: bool
     callbacks: Sequence[Callback]
     progress: bool | None
+    checkpoint: _checkpoint.Path | None
 
 
 class Best:
@@ -138,6 +140,8 @@ class Run:
         self.best.update(epoch, numbers)
         self.history.add(dict(numbers))
         self.history.best_epoch = self.best.epoch
+        if self.plan.checkpoint is not None:
+            _checkpoint.write(self.plan.checkpoint, self)
 
     def _train(self, epoch: int, bar: Progress) -> dict[str, float]:
         """Train on every batch once, and validate."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check, optim
+from .. import _check
 from .._layer import as_size
 from .._random import as_generator
+from . import _checkpoint
 from ._data import Axes, Data, read_axes
 from ._history import History
 from ._measures import Measures
 from ._model import Model
+from ._reading import as_count, as_functions, as_optimizer, is_max, monitored, resumed, split_off
 from ._run import Callback, Plan, Run, measure
 
 Array = NDArray[Any]
@@ -45,6 +46,8 @@ def fit(
     patience: int | None = None,
     min_delta: float = 0.0,
     restore_best: bool | None = None,
+    checkpoint: _checkpoint.Path | None = None,
+    resume: bool = False,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
 ) -> History:
@@ -110,6 +113,14 @@ def fit(
     restore_best : bool, optional
         Whether the model ends with the weights of the best epoch and not those of the last step; by default
         if something is validated, or `monitor` or `patience` is given.
+    checkpoint : path-like, optional
+        A file to which the run is written after every epoch, whole or not at all. `load` reads the best
+        model from it.
+    resume : bool, default False
+        Whether to go on from `checkpoint` if it is there. The epochs before it are not run again, and the
+        result has the same bits as if the run had never stopped, wherever that was. Model, optimizer, data
+        and arguments must be those of the run; `epochs`, `patience`, `min_delta` and what else changes no
+        step may differ.
     callbacks : sequence of callable, optional
         Called after every epoch with its number, from 0, and its numbers; one that returns True ends the run.
     progress : bool, optional
@@ -128,13 +139,17 @@ def fit(
         A loss or a weight has become infinite or NaN. The model has the weights of the last step whose loss
         was finite.
     ImportError
-        `progress` is True, and tqdm is not installed.
+        `progress` is True and tqdm is not installed, or `checkpoint` is given and safetensors is not.
+    OSError
+        The checkpoint cannot be written; what was there before is unchanged.
     TypeError, ValueError
         An argument is of the wrong type or out of range; the message names it.
 
     Notes
     -----
-    Every epoch has random numbers of its own, made from the seed and its number.
+    Every epoch has random numbers of its own, made from the seed and its number, and so has every step.
+    Nothing random is carried from one to the next, which is why a run that is resumed is the same run; but
+    a model of one's own whose ``vjp`` takes no ``rng`` must do without noise for that, or draw it likewise.
 
     Examples
     --------
@@ -149,11 +164,12 @@ def fit(
     """
     adapted, axes = Model(model), read_axes(batch_axis, model)
     data = Data(x, y, lengths, sample_weight, axes)
-    seed = int(as_generator(rng).integers(2**63))
+    saved = resumed(checkpoint, resume, optimizer)
+    seed = int(as_generator(rng).integers(2**63)) if saved is None else saved.run["seed"]
     shuffled = _check.flag(shuffle, "shuffle")
-    data, validation = _validation(data, validation_data, validation_split, axes, seed if shuffled else None)
+    data, validation = split_off(data, validation_data, validation_split, axes, seed if shuffled else None)
     measures = Measures(loss, metrics)
-    watched = _monitored(monitor, measures, validation is not None)
+    watched = monitored(monitor, measures, validation is not None)
     best = validation is not None or monitor is not None or patience is not None
     plan = Plan(
         epochs=as_size(epochs, "epochs"),
@@ -162,14 +178,18 @@ def fit(
         bucket=_check.flag(bucket, "bucket"),
         clip_norm=None if clip_norm is None else _check.positive(clip_norm, "clip_norm"),
         monitor=watched,
-        maximise="accuracy" in watched if mode is None else _is_max(mode),
-        patience=None if patience is None else _count(patience, "patience"),
+        maximise="accuracy" in watched if mode is None else is_max(mode),
+        patience=None if patience is None else as_count(patience, "patience"),
         min_delta=_check.at_least_zero(min_delta, "min_delta"),
         restore_best=best if restore_best is None else _check.flag(restore_best, "restore_best"),
-        callbacks=_functions(callbacks, "callbacks"),
+        callbacks=as_functions(callbacks, "callbacks"),
         progress=None if progress is None else _check.flag(progress, "progress"),
+        checkpoint=checkpoint,
     )
-    return Run(plan, adapted, _optimizer(optimizer, model), measures, data, validation, seed).run()
+    run = Run(plan, adapted, as_optimizer(optimizer, model), measures, data, validation, seed)
+    if saved is not None:
+        _checkpoint.restore(saved, run)
+    return run.run()
 
 
 def evaluate(
@@ -281,65 +301,3 @@ def _joined(outputs: list[Array], data: Data) -> Array:
         joined[(rows, steps) if data.axis == 0 else (steps, rows)] = y
         row = rows.stop
     return joined
-
-
-def _validation(
-    data: Data, given: Sequence[Any] | None, split: float, axes: tuple[int, int | None], seed: int | None
-) -> tuple[Data, Data | None]:
-    """What is trained on, and what is validated with; the rows of a split are drawn if there is a seed."""
-    share = _check.fraction(split, "validation_split")
-    if given is not None:
-        if share:
-            raise ValueError(f"validation_split must be 0 if validation_data is given, got {split}")
-        if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 4:
-            raise TypeError("validation_data must be a tuple (x, y), (x, y, lengths) or with sample_weight")
-        x, y, *more = given
-        lengths, weights = [*more, None, None][:2]
-        return data, Data(x, y, lengths, weights, axes)
-    if not share:
-        return data, None
-    count = max(1, round(data.count * share))
-    if count >= data.count:
-        raise ValueError(f"validation_split must leave sequences to train on: {split} of {data.count}")
-    order = np.arange(data.count) if seed is None else np.random.default_rng(seed).permutation(data.count)
-    return data.subset(order[:-count]), data.subset(order[-count:])
-
-
-def _optimizer(optimizer: Any, model: Any) -> Any:
-    if not isinstance(optimizer, str):
-        if not hasattr(optimizer, "step"):
-            raise TypeError(f"optimizer must be a name or have a method step, got {optimizer!r}")
-        return optimizer
-    kinds = [getattr(optim, name) for name in optim.__all__ if name != "Optimizer"]
-    known = {kind.__name__.lower(): kind for kind in kinds if isinstance(kind, type)}
-    if optimizer.lower() not in known:
-        raise ValueError(f"optimizer must be one of {', '.join(sorted(known))}, got {optimizer!r}")
-    return known[optimizer.lower()](model)
-
-
-def _monitored(monitor: str | None, measures: Measures, validated: bool) -> str:
-    """Read `monitor`: which of the numbers of an epoch says how good it is."""
-    names = ["loss", *measures.metrics]
-    known = names + [f"val_{name}" for name in names] * validated
-    return (
-        known[len(names)]
-        if monitor is None and validated
-        else _check.choice(monitor or "loss", known, "monitor")
-    )
-
-
-def _functions(value: Any, name: str) -> tuple[Callback, ...]:
-    if not isinstance(value, Sequence) or not all(map(callable, value)):
-        raise TypeError(f"{name} must be functions, got {value!r}")
-    return tuple(value)
-
-
-def _is_max(mode: str) -> bool:
-    return _check.choice(mode, ("min", "max"), "mode") == "max"
-
-
-def _count(value: object, name: str) -> int:
-    number = _check.at_least_zero(value, name)
-    if number != math.floor(number):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    return int(number)
