@@ -111,10 +111,9 @@ static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, con
             for (int g = 0; g < gates; g++)
                 for (ptrdiff_t j = panel * L; j < (panel + 1) * L; j++, out += width) {
                     ptrdiff_t filled = j < H ? n : 0;
-                    for (ptrdiff_t k = 0; k < filled; k++)
-                        out[k] = w[(block[g] * H + j) * w_step + k0 + k];
-                    for (ptrdiff_t k = filled; k < width; k++)
-                        out[k] = 0;
+                    if (filled)
+                        memcpy(out, w + (block[g] * H + j) * w_step + k0, sizeof(real) * (size_t)filled);
+                    memset(out + filled, 0, sizeof(real) * (size_t)(width - filled));
                 }
     }
 }

@@ -146,3 +146,20 @@ cdef cnp.ndarray buffer(size_t size):
     cdef cnp.ndarray raw = new_array(1, &n, cnp.NPY_UINT8, n)
     cdef size_t skip = (ALIGNED - <size_t>cnp.PyArray_DATA(raw) % ALIGNED) % ALIGNED
     return raw[skip:skip + size]
+
+
+def same(list ones, list others):
+    """Whether C-contiguous arrays and others of the same dtype have the same shapes and the same bits."""
+    cdef const void *a
+    cdef const void *b
+    cdef size_t size
+    cdef int difference
+    for one, other in zip(ones, others, strict=True):
+        if not cnp.PyArray_SAMESHAPE(<cnp.ndarray?>one, <cnp.ndarray?>other):
+            return False
+        a, b, size = data(one), data(other), cnp.PyArray_NBYTES(<cnp.ndarray>one)
+        with nogil:
+            difference = memcmp(a, b, size)
+        if difference:
+            return False
+    return True

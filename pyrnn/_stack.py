@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -22,6 +22,15 @@ from .stream import Stream
 Array = NDArray[Any]
 State = Any  # an array, or a tuple (h, c)
 NONE = Extras()
+
+
+class Tape(NamedTuple):
+    """What the way back of a stack needs, outputs and parameters not among it."""
+
+    call: Call
+    kept: list[functional.Kept | None]  # a slot each
+    masks: dict[int, Array]  # of dropout, by the layer whose output they multiplied
+    noise: list[Noise]
 
 
 class Recurrent(Slots):
@@ -110,13 +119,7 @@ class Recurrent(Slots):
         TypeError, ValueError
             An argument has the wrong type, shape or value; the message names it.
         """
-        call = self._read(x, state, lengths, reset)
-        y, final = self._output(call), []
-        x, packed = call.x, self._packs(_core.FORWARD)
-        for group in self._groups(call, packed, _core.FORWARD):
-            layers, x = self._layers(call, group, x, y, packed)
-            final += [ran.state for ran in functional.run(layers, len(group) > 1)]
-        return self._return(call, y), self._state_out(call, final)
+        return self._infer(self._read(x, state, lengths, reset))
 
     def vjp(
         self,
@@ -156,22 +159,12 @@ class Recurrent(Slots):
         Werbos 1990 (back-propagation through time); Zaremba et al. 2014, arXiv:1409.2329 (dropout).
         """
         call = self._read(x, state, lengths, reset)
-        generator = self._generator if rng is None else as_generator(rng)
-        y, final, kept, masks = self._output(call), [], [], {}
-        x, noise = call.x, self._noise(call, generator)
-        packed, back = (self._noisy_packs(use, noise) for use in (_core.FORWARD, _core.BACKWARD))
-        for group in self._groups(call, packed, _core.FORWARD, self._drops):
-            layers, x = self._layers(call, group, x, y, packed, back, noise)
-            for ran in functional.run(layers, len(group) > 1):
-                final.append(ran.state)
-                kept.append(ran.kept)
-            if x is not y and (mask := self._drop(x, generator)) is not None:
-                masks[group[-1]] = mask
+        y, final, tape = self._train(call, self._generator if rng is None else as_generator(rng))
 
         def pull_all(dy: ArrayLike, dstate: State = None) -> tuple[Array, State, Gradients]:
-            return self._pull(call, kept, masks, noise, dy, dstate)
+            return self._pull(tape, dy, dstate)
 
-        return (self._return(call, y), self._state_out(call, final)), pull_all
+        return (y, final), pull_all
 
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a snapshot of the layer that is fed one step a call, ``y_t = stream(x_t)``.
@@ -194,15 +187,29 @@ class Recurrent(Slots):
         packed = self._packs(_core.FORWARD)
         return Stream(packed, self.input_size, self._widths, batch, self.dtype)
 
-    def _pull(
-        self,
-        call: Call,
-        kept: list[functional.Kept | None],
-        masks: dict[int, Array],
-        noise: list[Noise],
-        dy: ArrayLike,
-        dstate: State,
-    ) -> tuple[Array, State, Gradients]:
+    def _infer(self, call: Call) -> tuple[Array, State]:
+        y, final = self._output(call), []
+        x, packed = call.x, self._packs(_core.FORWARD)
+        for group in self._groups(call, packed, _core.FORWARD):
+            layers, x = self._layers(call, group, x, y, packed)
+            final += [ran.state for ran in functional.run(layers, len(group) > 1)]
+        return self._return(call, y), self._state_out(call, final)
+
+    def _train(self, call: Call, generator: np.random.Generator) -> tuple[Array, State, Tape]:
+        y, final, kept, masks = self._output(call), [], [], {}
+        x, noise = call.x, self._noise(call, generator)
+        packed, back = (self._noisy_packs(use, noise) for use in (_core.FORWARD, _core.BACKWARD))
+        for group in self._groups(call, packed, _core.FORWARD, self._drops):
+            layers, x = self._layers(call, group, x, y, packed, back, noise)
+            for ran in functional.run(layers, len(group) > 1):
+                final.append(ran.state)
+                kept.append(ran.kept)
+            if x is not y and (mask := self._drop(x, generator)) is not None:
+                masks[group[-1]] = mask
+        return self._return(call, y), self._state_out(call, final), Tape(call, kept, masks, noise)
+
+    def _pull(self, tape: Tape, dy: ArrayLike, dstate: State) -> tuple[Array, State, Gradients]:
+        call, kept, masks, noise = tape
         dy = self._gradient_in(call, dy)
         given = self._state_in(dstate, "dstate", call.x.shape[1], call.batched)
         initial: list[tuple[Array, ...]] = [()] * self._slot_count

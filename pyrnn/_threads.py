@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +48,21 @@ def set_num_threads(n: int | None) -> None:
 
 def get_num_threads() -> int:
     """Return how many threads a call may use."""
-    return _threads if _core.threads_possible() else 1
+    return (_here.threads or _threads) if _core.threads_possible() else 1
+
+
+@contextmanager
+def at_most(n: int) -> Iterator[None]:
+    """Calls of this thread in the with block use `n` threads, whatever the setting is."""
+    before, _here.threads = _here.threads, n
+    try:
+        yield
+    finally:
+        _here.threads = before
+
+
+class _Here(threading.local):
+    threads: int | None = None
 
 
 def _default() -> int:
@@ -97,3 +114,4 @@ def _limit_of(folder: Path) -> int:
 
 
 _threads = _default()
+_here = _Here()

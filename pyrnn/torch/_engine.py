@@ -1,0 +1,127 @@
+"""The layer of pyrnn behind a module of PyTorch: weights over, arrays in and out without a copy.
+
+A module's weights may be written in ways that nobody counts (``p.data.copy_(...)``, another process). So its
+layer holds a copy of them, the bytes of both are compared at every call, and packs are renewed where they
+differ: less work than the products of one step, and a stale pack is impossible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import _core, recurrent
+from .._call import Call, of_slot
+from .._stack import Recurrent, Tape
+from ..functional import Given, Kept, Layer, Sequence
+
+Array = NDArray[Any]
+
+MAKERS: dict[str, Callable[..., Recurrent]] = {
+    "LSTM": recurrent.LSTM,
+    "GRU": recurrent.GRU,
+    "RNN_TANH": recurrent.RNN,
+    "RNN_RELU": partial(recurrent.RNN, nonlinearity="relu"),
+}
+NOTHING = np.empty(0)
+DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+
+
+class Engine(NamedTuple):
+    """The layer that computes for a module, and what it was made for."""
+
+    made_for: tuple[Any, ...]
+    layer: Recurrent
+    undropped: Recurrent  # of the same parameters, for gradients without dropout
+    own: list[Array]  # the parameters, in the module's order
+
+
+def as_numpy(tensor: torch.Tensor) -> Array:
+    """The memory of a CPU tensor as an array."""
+    array: Array = tensor.detach().numpy(force=True)
+    return array
+
+
+def engine_of(module: torch.nn.RNNBase) -> Engine:
+    """What computes for a module, with the module's present weights."""
+    weights, names = module._flat_weights, module._flat_weights_names
+    dtype = weights[0].dtype
+    sizes = module.input_size, module.hidden_size, module.num_layers
+    ways = module.bias, module.batch_first, module.dropout, module.bidirectional
+    made_for = (module.mode, dtype, sizes, ways)
+    engine: Engine | None = module.__dict__.get("_engine")
+    if engine is None or engine.made_for != made_for:
+        options = dict(zip(("bias", "batch_first", "dropout", "bidirectional"), ways, strict=True))
+        make = partial(MAKERS[module.mode], *sizes, dtype=DTYPES[dtype], rng=0)
+        layer = undropped = make(**options)
+        if module.dropout:
+            undropped = make(**options | {"dropout": 0.0})
+            undropped._params = layer._params
+        engine = Engine(made_for, layer, undropped, [layer.params[name] for name in names])
+        module.__dict__["_engine"] = engine
+    arrays = [np.ascontiguousarray(as_numpy(weight)) for weight in weights]
+    if not _core.same(arrays, engine.own):
+        engine.layer._params._store(dict(zip(names, arrays, strict=True)))
+    return engine
+
+
+class Packing:
+    """Where the steps of a PackedSequence lie in a padded array: (T, B, F), or (B, T, F)."""
+
+    def __init__(self, batch_sizes: torch.Tensor, batch_first: bool) -> None:
+        sizes = batch_sizes.numpy()
+        there = np.arange(sizes[0]) < sizes[:, None]
+        self.lengths = there.sum(0)
+        T, B = there.shape
+        self._shape = (B, T) if batch_first else (T, B)
+        at = np.flatnonzero(there)
+        self._at = at % B * T + at // B if batch_first else at
+
+    def pad(self, data: Array) -> Array:
+        """The padded array; what lies beyond a length is arbitrary."""
+        features = data.shape[1]
+        padded: Array = _core.empty((*self._shape, features), data.dtype)
+        padded.reshape(-1, features)[self._at] = data
+        return padded
+
+    def pack(self, padded: Array) -> Array:
+        """The steps that are there, in the order of a PackedSequence."""
+        packed = _core.empty((len(self._at), padded.shape[2]), padded.dtype)
+        return padded.reshape(-1, padded.shape[2]).take(self._at, axis=0, out=packed, mode="clip")
+
+
+def put_by(tape: Tape, directions: int) -> tuple[Tape, list[Array]]:
+    """A tape without its large arrays, and those."""
+    call, kept = tape.call, [one for one in tape.kept if one is not None]
+    inputs = (one.layer.seq.x for one in kept[::directions])
+    states = [part for part in call.states or () if part is not None]
+    arrays = [*(one.saved for one in kept), *inputs, *states, *tape.masks.values()]
+    bare: list[Kept | None] = [_with(one, NOTHING, NOTHING, None) for one in kept]
+    nowhere = None if call.states is None else (NOTHING,) * len(states)
+    return Tape(
+        Call(NOTHING, nowhere, *call[2:]), bare, dict.fromkeys(tape.masks, NOTHING), tape.noise
+    ), arrays
+
+
+def put_back(tape: Tape, directions: int, arrays: list[Array]) -> Tape:
+    """The other way round."""
+    given, call, slots = iter(arrays), tape.call, range(len(tape.kept))
+    saved = [next(given) for _ in slots]
+    inputs = [next(given) for _ in slots[::directions]]
+    states = None if call.states is None else tuple(next(given) for _ in call.states)
+    masks = {layer: next(given) for layer in tape.masks}
+    kept = [
+        None if one is None else _with(one, saved[slot], inputs[slot // directions], of_slot(states, slot))
+        for slot, one in enumerate(tape.kept)
+    ]
+    return Tape(Call(inputs[0], states, *call[2:]), kept, masks, tape.noise)
+
+
+def _with(one: Kept, saved: Array, x: Array, state: Given | None) -> Kept:
+    layer = one.layer
+    return Kept(Layer(*layer[:4], Sequence(x, state, *layer.seq[2:]), *layer[5:]), saved)  # _replace is slow
