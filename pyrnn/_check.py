@@ -25,11 +25,14 @@ def strided(value: ArrayLike, dtype: np.dtype[Any], name: str, shape: Sequence[i
         It has another shape.
     """
     array = as_real(value, dtype, name)
-    if array.ndim != len(shape) or any(
-        n is not None and n != m for n, m in zip(shape, array.shape, strict=True)
+    if array.shape != shape and (
+        array.ndim != len(shape)
+        or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True))
     ):
         wanted = ", ".join("*" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
+    if array.flags.carray:  # the common case
+        return array
     if not array.flags.aligned or any(step % array.itemsize for step in array.strides):
         return array.copy()
     return (

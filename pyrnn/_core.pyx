@@ -5,7 +5,7 @@ Nothing here checks a shape, a dtype or a value: functional.py and _check.py hav
 """
 from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 cimport numpy as cnp
 import numpy as np
 

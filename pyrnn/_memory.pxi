@@ -148,18 +148,30 @@ cdef cnp.ndarray buffer(size_t size):
     return raw[skip:skip + size]
 
 
+cdef Py_ssize_t bytes_of(a, b) except -1:
+    """The size of two C-contiguous arrays of the same shape and dtype; ValueError for others."""
+    cdef cnp.ndarray one = a, other = b
+    if not cnp.PyArray_SAMESHAPE(one, other) or cnp.PyArray_TYPE(one) != cnp.PyArray_TYPE(other):
+        raise ValueError(f"an array of shape {a.shape} and dtype {a.dtype} in place of {b.shape} and {b.dtype}")
+    return cnp.PyArray_NBYTES(one)
+
+
 def same(list ones, list others):
-    """Whether C-contiguous arrays and others of the same dtype have the same shapes and the same bits."""
+    """Whether arrays and as many others are the same, bit for bit."""
     cdef const void *a
     cdef const void *b
     cdef size_t size
     cdef int difference
     for one, other in zip(ones, others, strict=True):
-        if not cnp.PyArray_SAMESHAPE(<cnp.ndarray?>one, <cnp.ndarray?>other):
-            return False
-        a, b, size = data(one), data(other), cnp.PyArray_NBYTES(<cnp.ndarray>one)
+        size, a, b = bytes_of(one, other), data(one), data(other)
         with nogil:
             difference = memcmp(a, b, size)
         if difference:
             return False
     return True
+
+
+def overwrite(list arrays, list values):
+    """Copy values to arrays, writeable or not."""
+    for array, value in zip(arrays, values, strict=True):
+        memcpy(data(array), data(value), bytes_of(value, array))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from . import _core
+
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 # How many numbers may still be allocated for parameters; None for any.
@@ -259,6 +261,12 @@ class Parameters(NamedArrays):
         except KeyError:
             raise KeyError(f"no parameter {name!r}; there are {', '.join(self._names) or 'none'}") from None
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._names.get(name, default)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
@@ -282,6 +290,13 @@ class Parameters(NamedArrays):
 
     def _leaves(self) -> list[tuple[str, Parameters]]:
         return [("{}", self)]
+
+    def _renew(self, arrays: list[NDArray[Any]]) -> None:
+        """Write C-contiguous arrays, one for each parameter in order; nothing where not a bit has changed."""
+        own = list(self._names.values())
+        if not _core.same(arrays, own):
+            with self._write():
+                _core.overwrite(own, arrays)
 
     @contextmanager
     def _write(self) -> Iterator[NDArray[Any]]:

@@ -29,6 +29,9 @@ class Slots(Layer):
     num_layers: int
     bidirectional: bool
     dropout: float
+    directions: int  # 2 for a bidirectional layer, else 1
+    _slot_count: int
+    _slot_names: list[list[str | None]]  # of functional.Weights' fields but `units`
     _cell: _registry.Cell
     _extras: Extras
     _told: _registry.Options
@@ -36,21 +39,12 @@ class Slots(Layer):
     _widths: tuple[int, ...]  # of the states; the first is that of a direction's output
 
     @property
-    def directions(self) -> int:
-        """2 for a bidirectional layer, else 1."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def _slot_count(self) -> int:
-        return self.num_layers * self.directions
-
-    @property
     def _drops(self) -> bool:
         """Whether training changes what a layer reads: then it cannot run beside the one that writes it."""
         return self.dropout > 0 or self._extras.input_dropout > 0
 
     def _names(self, slot: int) -> list[str | None]:
-        """Of functional.Weights' fields but `units`."""
+        """What `_slot_names` holds."""
         suffix = self._suffix(slot)
         return [None if name is None else name + suffix for name in _registry.names(self._cell, self._told)]
 
@@ -96,7 +90,8 @@ class Slots(Layer):
 
     def _pack(self, use: int, slot: int, mask: Array | None = None) -> Array:
         """`mask` multiplies the recurrent weights."""
-        found = [None if name is None else self.params.get(name) for name in self._names(slot)]
+        params = self.params
+        found = [None if name is None else params.get(name) for name in self._slot_names[slot]]
         w_ih, w_hh, b_ih, b_hh, w_hr = found
         assert w_ih is not None
         if w_hh is None:
@@ -109,14 +104,15 @@ class Slots(Layer):
     def _gradients(self, slot: int, weights: functional.Weights) -> dict[str, Array]:
         """The gradients of a slot's parameters by name."""
         fields = *weights[:4], weights.hr
-        named: dict[str | None, Array | None] = dict(zip(self._names(slot), fields, strict=True))
+        named: dict[str | None, Array | None] = dict(zip(self._slot_names[slot], fields, strict=True))
         start = 0
         for name, rows, flat in self._own:
             assert weights.units is not None
             part = weights.units[start : start + rows]
             named[name + self._suffix(slot)] = part.reshape(-1) if flat else part
             start += rows
-        return {n: g for n, g in named.items() if n in self.params and n is not None and g is not None}
+        params = self.params
+        return {n: g for n, g in named.items() if n is not None and g is not None and n in params}
 
     def _noisy_packs(self, use: int, noise: list[Noise]) -> list[Array]:
         """The same with the noise of one call, which are packs of its own only if it is in the weights."""

@@ -63,14 +63,17 @@ class Recurrent(Slots):
         self.bias = _check.flag(bias, "bias")
         self.batch_first = _check.flag(batch_first, "batch_first")
         self.bidirectional = _check.flag(bidirectional, "bidirectional")
+        self.directions = 2 if self.bidirectional else 1
+        self._slot_count = self.num_layers * self.directions
         self.dropout = _check.fraction(dropout, "dropout")
         self._generator = as_generator(rng)
         self._singly = [range(i, i + 1) for i in range(self.num_layers)]
         H, P, shapes = self.hidden_size, self._widths[0], {}
         rows, rows_hh = self._cell.gates * H, self._cell.recurrent * H
+        self._slot_names = [self._names(slot) for slot in range(self._slot_count)]
         for slot in range(self._slot_count):
             sizes = ((rows, self._inputs(slot)), (rows_hh, P), (rows,), (rows_hh,), (P, H))
-            named = list(zip(self._names(slot), sizes, strict=True))
+            named = list(zip(self._slot_names[slot], sizes, strict=True))
             named += [(n + self._suffix(slot), (k * H,) if flat else (k, H)) for n, k, flat in self._own]
             shapes.update({n: s for n, s in named if n is not None and (bias or not n.startswith("bias"))})
         if sum(math.prod(shape) for shape in shapes.values()) > sys.maxsize // 64:
@@ -284,12 +287,13 @@ class Recurrent(Slots):
         return tuple(parts)
 
     def _state_out(self, call: Call, final: list[tuple[Array, ...]]) -> State:
-        # np.stack of one array takes longer than a small layer's whole call.
-        stack = np.stack if len(final) > 1 else lambda arrays: arrays[0][np.newaxis]
-        parts = tuple(stack(part) for part in zip(*final, strict=True))
+        if len(final) == 1:  # np.stack takes longer than a small layer's whole call
+            parts = [part[np.newaxis] for part in final[0]]
+        else:
+            parts = [np.stack(part) for part in zip(*final, strict=True)]
         if not call.batched:
-            parts = tuple(part[:, 0] for part in parts)
-        return parts if len(parts) > 1 else parts[0]
+            parts = [part[:, 0] for part in parts]
+        return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _groups(self, call: Call, packed: list[Array], use: int, dropping: bool = False) -> list[range]:
         """The layers, counted in the order of their packs, in groups to be run together."""

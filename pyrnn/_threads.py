@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +49,19 @@ def get_num_threads() -> int:
     return (_here.threads or _threads) if _core.threads_possible() else 1
 
 
-@contextmanager
-def at_most(n: int) -> Iterator[None]:
+class at_most:
     """Calls of this thread in the with block use `n` threads, whatever the setting is."""
-    before, _here.threads = _here.threads, n
-    try:
-        yield
-    finally:
-        _here.threads = before
+
+    __slots__ = ("before", "n")
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __enter__(self) -> None:
+        self.before, _here.threads = _here.threads, self.n
+
+    def __exit__(self, *_: object) -> None:
+        _here.threads = self.before
 
 
 class _Here(threading.local):

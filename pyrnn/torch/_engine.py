@@ -38,7 +38,6 @@ class Engine(NamedTuple):
     made_for: tuple[Any, ...]
     layer: Recurrent
     undropped: Recurrent  # of the same parameters, for gradients without dropout
-    own: list[Array]  # the parameters, in the module's order
 
 
 def as_numpy(tensor: torch.Tensor) -> Array:
@@ -49,24 +48,24 @@ def as_numpy(tensor: torch.Tensor) -> Array:
 
 def engine_of(module: torch.nn.RNNBase) -> Engine:
     """What computes for a module, with the module's present weights."""
-    weights, names = module._flat_weights, module._flat_weights_names
+    weights = module._flat_weights
     dtype = weights[0].dtype
     sizes = module.input_size, module.hidden_size, module.num_layers
     ways = module.bias, module.batch_first, module.dropout, module.bidirectional
-    made_for = (module.mode, dtype, sizes, ways)
+    made_for = (module.mode, dtype, sizes, ways, module.proj_size)
     engine: Engine | None = module.__dict__.get("_engine")
     if engine is None or engine.made_for != made_for:
         options = dict(zip(("bias", "batch_first", "dropout", "bidirectional"), ways, strict=True))
+        if module.proj_size:
+            options["proj_size"] = module.proj_size
         make = partial(MAKERS[module.mode], *sizes, dtype=DTYPES[dtype], rng=0)
         layer = undropped = make(**options)
         if module.dropout:
             undropped = make(**options | {"dropout": 0.0})
             undropped._params = layer._params
-        engine = Engine(made_for, layer, undropped, [layer.params[name] for name in names])
-        module.__dict__["_engine"] = engine
+        engine = module.__dict__["_engine"] = Engine(made_for, layer, undropped)
     arrays = [np.ascontiguousarray(as_numpy(weight)) for weight in weights]
-    if not _core.same(arrays, engine.own):
-        engine.layer._params._store(dict(zip(names, arrays, strict=True)))
+    engine.layer._params._renew(arrays)  # in the same order
     return engine
 
 
@@ -111,8 +110,7 @@ def put_by(tape: Tape, directions: int) -> tuple[Tape, list[Array]]:
 def put_back(tape: Tape, directions: int, arrays: list[Array]) -> Tape:
     """The other way round."""
     given, call, slots = iter(arrays), tape.call, range(len(tape.kept))
-    saved = [next(given) for _ in slots]
-    inputs = [next(given) for _ in slots[::directions]]
+    saved, inputs = [next(given) for _ in slots], [next(given) for _ in slots[::directions]]
     states = None if call.states is None else tuple(next(given) for _ in call.states)
     masks = {layer: next(given) for layer in tape.masks}
     kept = [

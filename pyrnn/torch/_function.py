@@ -85,12 +85,11 @@ class Run(torch.autograd.Function):
             dx, dstate0, grads = job.layer._pull(
                 tape, _gradient(job, dy, ctx.shape), given if len(given) > 1 else given[0]
             )
-        found = as_tensors(job, dx, dstate0)[: 1 + job.states]
-        weights = (torch.from_numpy(grads[name]) for name in job.names)
-        gradients = (
-            one if wanted else None
-            for one, wanted in zip((*found, *weights), ctx.needs_input_grad[1:], strict=True)
-        )
+        found = list(as_tensors(job, dx, dstate0)[: 1 + job.states])
+        found += [torch.from_numpy(grads[name]) for name in job.names]
+        gradients = [
+            one if wanted else None for one, wanted in zip(found, ctx.needs_input_grad[1:], strict=True)
+        ]
         if not torch.is_grad_enabled():
             return None, *gradients
         return None, *(None if one is None else Once.apply(one.requires_grad_()) for one in gradients)

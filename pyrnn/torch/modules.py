@@ -70,7 +70,7 @@ class Accelerated(torch.nn.RNNBase):
 
 def _at_home(module: Any, x: Any, state: Any) -> bool:
     """Whether pyrnn has a kernel for these tensors, and nobody is recording what PyTorch does with them."""
-    if type(x) not in PLAIN or x.dtype not in DTYPES or module.proj_size:
+    if type(x) not in PLAIN or x.dtype not in DTYPES:
         return False
     dtype, strided = x.dtype, torch.strided
     for tensor in (x, *state, *module._flat_weights):
@@ -95,13 +95,14 @@ def _fit(module: Any, input: Any, hx: Any, state: Any) -> bool:
     else:
         fits = x.dim() in (2, 3)
         batch = [x.shape[0 if module.batch_first else 1]] if x.dim() == 3 else []
-    shape = (module.num_layers * (2 if module.bidirectional else 1), *batch, module.hidden_size)
+    slots, widths = module.num_layers * (2 if module.bidirectional else 1), [module.hidden_size] * count
+    widths[0] = module.proj_size or module.hidden_size
     return (
         fits
         and x.numel() > 0
         and x.shape[-1] == module.input_size
         and (hx is None or (isinstance(hx, (tuple, list)) == (count > 1) and len(state) == count))
-        and all(part.shape == shape for part in state)
+        and all(part.shape == (slots, *batch, n) for part, n in zip(state, widths, strict=False))
     )
 
 
@@ -119,9 +120,9 @@ class LSTM(Accelerated, torch.nn.LSTM):
     Notes
     -----
     PyTorch's own code runs where pyrnn has no kernel: on other devices, for half precision and under
-    autocast, with `proj_size`, for empty batches, in ``torch.compile``, ``torch.export``,
-    ``torch.jit.trace``, ``torch.func`` and forward-mode differentiation; and for arguments that do not fit,
-    for which it raises what it always did.
+    autocast, for empty batches, in ``torch.compile``, ``torch.export``, ``torch.jit.trace``, ``torch.func``
+    and forward-mode differentiation; and for arguments that do not fit, for which it raises what it always
+    did.
 
     A call uses as many threads as ``torch.get_num_threads()`` says, whatever ``pyrnn.set_num_threads`` does.
     Dropout between layers has masks of its own, which ``torch.manual_seed`` repeats.
