@@ -1,6 +1,7 @@
 """What tests run over: all cells, dtypes and instruction sets; arrays at the edge of memory."""
 
 import ctypes
+import importlib.util
 import mmap
 import os
 
@@ -12,6 +13,14 @@ from pyrnn import _config, _core, functional
 
 ISAS = [name for name, available in _config.isas().items() if available]
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+
+# What the project does not install: its tests are in folders of their own, which .ci/run runs where it can.
+ABSENT = [name for name in ("torch", "flax") if importlib.util.find_spec(name) is None]
+collect_ignore = ABSENT
+
+
+def pytest_report_header():
+    return [f"tests/{name}: not collected, since {name} is not installed" for name in ABSENT]
 
 
 @pytest.hookimpl(wrapper=True)
