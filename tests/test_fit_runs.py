@@ -131,7 +131,7 @@ def test_ctrl_c_in_a_callback():
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_weights(bad):
     model, x = Scale(3.0), np.arange(1.0, 7.0)
     optimizer = Scripted(model, [5.0, 6.0, 7.0, 8.0, bad, 9.0])
-    with pytest.raises(DivergenceError, match=r"the loss is (inf|nan) at epoch 1, step 2 of 3") as caught:
+    with pytest.raises(DivergenceError, match=r"the loss is (inf|nan) at epoch 1, step 2") as caught:
         fit(model, x, np.zeros(6), loss="mse", optimizer=optimizer, batch_size=2, epochs=5, shuffle=False)
     error = caught.value
     assert isinstance(error, FloatingPointError) and (error.epoch, error.step) == (1, 2)
@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_weights
 
 def test_a_weight_that_is_not_finite_at_the_end_of_an_epoch():
     model = Scale(3.0)
-    with pytest.raises(DivergenceError, match="a weight is infinite or NaN at epoch 1, step 0 of 1"):
+    with pytest.raises(DivergenceError, match="a weight is infinite or NaN at epoch 1, step 0"):
         fit(model, X, X, loss="mse", optimizer=Scripted(model, [5.0, np.nan]), epochs=3)
     assert model.params["w"] == 5
 

@@ -86,6 +86,68 @@ def test_the_gradient_of_the_input():
         np.testing.assert_array_equal(array, (grads_first, grads_second)[int(k)][own])
 
 
+# ---- States ----
+
+
+def stateful(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    kind = {"dtype": dtype, "rng": rng}
+    inner = Sequential(LSTM(4, 3, num_layers=2, **kind), LayerNorm(3, dtype=dtype))
+    return Sequential(Embedding(7, 4, **kind), inner, Dropout(0.0), GRU(3, 5, **kind), Linear(5, 2, **kind))
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
+@pytest.mark.parametrize("cut", [0, 1, 4, 6])
+def test_two_halves_make_the_whole(dtype, cut, lengths):
+    model, state, parts = stateful(dtype), None, []
+    for steps in (slice(0, cut), slice(cut, 6)):
+        options = (
+            {} if lengths is None else {"lengths": np.clip(lengths, steps.start, steps.stop) - steps.start}
+        )
+        y, after = model(TOKENS[steps], state=state, return_state=True, **options)
+        (again, other), _ = model.vjp(TOKENS[steps], state=state, return_state=True, **options)
+        np.testing.assert_array_equal(again, y)
+        np.testing.assert_array_equal(other[1][0][0], after[1][0][0])
+        parts.append(y)
+        state = after
+    options = {} if lengths is None else {"lengths": lengths}
+    whole, final = model(TOKENS, return_state=True, **options)
+    atol = 16 * np.finfo(dtype).eps  # Linear and LayerNorm may round a row in another way in another batch
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=atol)
+    assert [type(part) for part in state] == [type(None), tuple, type(None), np.ndarray, type(None)]
+    np.testing.assert_allclose(state[3], final[3], rtol=0, atol=atol)
+    np.testing.assert_array_equal(model(TOKENS, **options), whole)
+
+
+def test_gradients_flow_from_half_to_half():
+    model, rng = stateful(), np.random.default_rng(1)
+    (y, final), pull = model.vjp(TOKENS, return_state=True)
+    dy, d_gru = rng.standard_normal(y.shape), rng.standard_normal(final[3].shape)
+    dstate = (None, None, None, d_gru, None)
+    _, _, truth = pull(dy, dstate)
+    (_, state), first = model.vjp(TOKENS[:4], return_state=True)
+    _, second = model.vjp(TOKENS[4:], state=state, return_state=True)
+    dx, dstate, late = second(dy[4:], dstate)
+    assert dx is None and [part is None for part in dstate] == [True, False, True, False, True]
+    _, _, early = first(dy[:4], dstate)
+    for name, array in truth.items():
+        np.testing.assert_allclose(early[name] + late[name], array, rtol=0, atol=2.0**-44)
+
+
+def test_states_are_judged():
+    model = stateful()
+    for state, error, message in [
+        (3, TypeError, "state must be a tuple of 5, one a layer, got int"),
+        ((None,) * 4, TypeError, "state must be a tuple of 5, one a layer, got 4"),
+        ((np.ones(3), *(None,) * 4), ValueError, r"state\[0\] must be None: Embedding.* has no state"),
+        ((None,) * 3 + (np.ones(3), None), ValueError, "state must have shape"),
+    ]:
+        with pytest.raises(error, match=message):
+            model(TOKENS, state=state)
+    with pytest.raises(TypeError, match="return_state must be True or False, got 1"):
+        model(TOKENS, return_state=1)
+
+
 # ---- The container ----
 
 

@@ -60,6 +60,8 @@ class Bidirectional(Container):
     ((7, 2, 5), (1, 2, 5), (1, 2, 5))
     """
 
+    bidirectional = True
+
     def __init__(self, layer: Recurrent, merge_mode: str | None = "concat") -> None:
         if not isinstance(layer, Recurrent) or isinstance(layer, _Cell):
             raise TypeError(f"layer must be a recurrent layer, got {layer!r}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Path = str | os.PathLike[str]
 
+CLIPS = ("clip_norm", "clip_value", "clip_adaptive")
 NOW, OPTIMIZER = f"{RUN}now/", f"{RUN}optimizer/"
 
 
@@ -98,7 +99,8 @@ def _same(run: Run) -> dict[str, Any]:
         "batch_size": plan.batch_size,
         "shuffle": plan.shuffle,
         "bucket": plan.bucket,
-        "clip_norm": plan.clip_norm,
+        "tbptt": plan.tbptt,
+        **{name: plan.clips[name][1] if name in plan.clips else None for name in CLIPS},
         "monitor": plan.monitor,
     }
 

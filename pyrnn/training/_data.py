@@ -133,6 +133,30 @@ class Data:
             mask = mask if self.axis == 0 else mask.T
         return Batch(x, y, lengths if self.ragged else None, mask, self._weights_of(rows, longest))
 
+    def pieces(self, batch: Batch, steps: int | None) -> Iterator[Batch]:
+        """A batch cut into pieces of so many steps, one after the other; None: the batch."""
+        total = batch.x.shape[1 - self.axis] if batch.x.ndim > 1 else 1
+        if steps is None or total <= steps:
+            yield batch
+            return
+        for start in range(0, total, steps):
+            yield self._piece(batch, slice(start, min(start + steps, total)))
+
+    def _piece(self, batch: Batch, steps: slice) -> Batch:
+        def cut(array: Array) -> Array:
+            if array.shape[1 - self.axis] == 1:  # a weight for all steps
+                return array
+            return array[steps] if self.axis == 1 else array[:, steps]
+
+        lengths, mask, weights = batch.lengths, batch.mask, batch.sample_weight
+        return Batch(
+            cut(batch.x),
+            None if batch.y is None else cut(batch.y),
+            None if lengths is None else np.clip(lengths, steps.start, steps.stop) - steps.start,
+            None if mask is None else cut(mask),
+            None if weights is None else cut(weights),
+        )
+
     def _weights_of(self, rows: NDArray[np.intp] | slice, longest: int | None) -> Array | None:
         weights = self.sample_weight
         if weights is None or weights.ndim == 2:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._layer import Layer
 from .._parameters import NamedArrays
 from ._data import Batch
 
@@ -22,10 +23,12 @@ class Model:
     ----------
     model : object
         With ``params``, a call and ``vjp``, as `fit` describes them.
+    carries : bool, default False
+        Whether its state goes from a call to the next.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, *, carries: bool = False) -> None:
+        self.model, self.carries = model, carries
         for name in ("__call__", "vjp", "params"):
             if not hasattr(model, name):
                 raise TypeError(f"model must have {name!r}, as the layers have; got {model!r}")
@@ -33,6 +36,11 @@ class Model:
             got = type(model.params).__name__
             raise TypeError(f"model.params must be a mapping of names to arrays, got {got}")
         self.draws = _takes(model.vjp, "rng")
+        if carries and not _takes(model.vjp, "state"):
+            raise TypeError(f"tbptt needs a model whose vjp takes and returns a state, got {model!r}")
+        if carries and _reads_backwards(model):
+            raise ValueError(f"tbptt must be None for a model that reads backwards from the end: {model!r}")
+        self._returns = {"return_state": True} if carries and _takes(model.vjp, "return_state") else {}
 
     @property
     def params(self) -> Mapping[str, Array]:
@@ -40,13 +48,15 @@ class Model:
         params: Mapping[str, Array] = self.model.params
         return params
 
-    def predict(self, batch: Batch) -> Array:
-        """The output of a plain call, without a state."""
-        return _output(self.model(batch.x, **_options(batch)))
+    def call(self, batch: Batch, state: Any = None) -> tuple[Array, Any]:
+        """The output of a plain call, and the state after it."""
+        return self._split(self.model(batch.x, **self._options(batch, state)))
 
-    def vjp(self, batch: Batch, rng: np.random.Generator | None) -> tuple[Array, Callable[[Array], Any]]:
-        """The output in training, without a state, and the way from its gradient to the parameters'."""
-        options = _options(batch)
+    def vjp(
+        self, batch: Batch, state: Any, rng: np.random.Generator | None
+    ) -> tuple[Array, Any, Callable[[Array], Any]]:
+        """Output and state in training, and the way from the output's gradient to the parameters'."""
+        options = self._options(batch, state)
         if rng is not None:
             options["rng"] = rng
         found, pull = self.model.vjp(batch.x, **options)
@@ -55,7 +65,15 @@ class Model:
             pulled = pull(dy)
             return pulled[-1] if isinstance(pulled, tuple) else pulled
 
-        return _output(found), grads
+        return (*self._split(found), grads)
+
+    def _options(self, batch: Batch, state: Any) -> dict[str, Any]:
+        given = {"lengths": batch.lengths, "state": state}
+        return {name: value for name, value in given.items() if value is not None} | self._returns
+
+    def _split(self, found: Any) -> tuple[Array, Any]:
+        y, state = found[:2] if isinstance(found, tuple) and len(found) > 1 else (found, None)
+        return np.asarray(y), state if self.carries else None
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Set the parameters, in place where they are the user's own arrays."""
@@ -88,14 +106,12 @@ class Snapshot:
         self.model.load(self.arrays)
 
 
-def _output(found: Any) -> Array:
-    return np.asarray(found[0] if isinstance(found, tuple) else found)
-
-
-def _options(batch: Batch) -> dict[str, Any]:
-    return {} if batch.lengths is None else {"lengths": batch.lengths}
-
-
 def _takes(function: Callable[..., Any], name: str) -> bool:
     parameters = inspect.signature(function).parameters
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _reads_backwards(model: Any) -> bool:
+    """Whether a layer, or one of a Sequential, begins at the end."""
+    parts = model if isinstance(model, Layer) and isinstance(model, Iterable) else ()
+    return bool(getattr(model, "bidirectional", False)) or any(map(_reads_backwards, parts))

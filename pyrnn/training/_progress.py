@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, shown: bool | None, epochs: int, done: int, steps: int) -> None:
         self._bar: Any = None
-        self._epochs = epochs
+        self._epochs, self._steps, self._done = epochs, steps, done
         self._last: dict[str, float] = {}  # of the validation of the epoch before
         if shown is False:
             return
@@ -55,6 +55,8 @@ class Progress:
         if self._bar is not None:
             self._last = {name: value for name, value in numbers.items() if name != "loss"}
             self._show(numbers)
+            self._done += 1
+            self._bar.update(self._done * self._steps - self._bar.n)  # an epoch may have had fewer steps
             self._bar.refresh()
 
     def close(self) -> None:

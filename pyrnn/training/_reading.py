@@ -13,7 +13,7 @@ from .. import _check, _files, optim
 from . import _checkpoint
 from ._data import Data
 from ._measures import Measures
-from ._run import Callback
+from ._run import Callback, Clip
 
 
 def split_off(
@@ -43,12 +43,26 @@ def as_optimizer(optimizer: Any, model: Any) -> Any:
         if not hasattr(optimizer, "step"):
             raise TypeError(f"optimizer must be a name or have a method step, got {optimizer!r}")
         return optimizer
-    known = {
-        name.lower(): getattr(optim, name) for name in optim.__all__ if hasattr(getattr(optim, name), "step")
-    }
+    kinds = [getattr(optim, name) for name in optim.__all__ if name != "Optimizer"]
+    known = {kind.__name__.lower(): kind for kind in kinds if isinstance(kind, type)}
     if optimizer.lower() not in known:
         raise ValueError(f"optimizer must be one of {', '.join(sorted(known))}, got {optimizer!r}")
     return known[optimizer.lower()](model)
+
+
+def as_clips(model: Any, **limits: float | None) -> dict[str, tuple[Clip, float]]:
+    """What is to be done to the gradients, in that order."""
+
+    def adaptive(grads: Any, limit: float) -> float:
+        return optim.clip_grad_adaptive(model, grads, limit)
+
+    known: dict[str, Clip] = {
+        "clip_adaptive": adaptive,
+        "clip_value": optim.clip_grad_value,
+        "clip_norm": optim.clip_grad_norm,
+    }
+    given = {name: limits[name] for name in known if limits[name] is not None}
+    return {name: (known[name], _check.positive(limit, name)) for name, limit in given.items()}
 
 
 def monitored(monitor: str | None, measures: Measures, validated: bool) -> str:

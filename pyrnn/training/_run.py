@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..optim import clip_grad_norm
 from . import _checkpoint
-from ._data import Data
+from ._data import Batch, Data
 from ._history import DivergenceError, History
 from ._measures import Means, Measures
 from ._model import Model, Snapshot
 from ._progress import Progress
 
 Callback = Callable[[int, Mapping[str, float]], Any]
+
+Clip = Callable[[Any, float], float]
 
 SHUFFLE, NOISE = 0, 1  # what the random numbers of an epoch are for
 
@@ -31,7 +32,8 @@ class Plan:
     batch_size: int
     shuffle: bool
     bucket: bool
-    clip_norm: float | None
+    clips: Mapping[str, tuple[Clip, float]]
+    tbptt: int | None
     monitor: str
     maximise: bool
     patience: int | None
@@ -102,8 +104,10 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """How many batches an epoch has."""
-        return -(-self.data.count // self.plan.batch_size)
+        """How many steps an epoch has, where all sequences are of one length; else, at most."""
+        batches = -(-self.data.count // self.plan.batch_size)
+        longest = int(self.data.lengths.max())
+        return batches * (1 if self.plan.tbptt is None else max(1, -(-longest // self.plan.tbptt)))
 
     def run(self) -> History:
         """Train to the end, to a reason to stop, or to Ctrl-C."""
@@ -145,18 +149,22 @@ class Run:
 
     def _train(self, epoch: int, bar: Progress) -> dict[str, float]:
         """Train on every batch once, and validate."""
-        means = Means()
-        for step, rows in enumerate(self._order(epoch)):
-            loss = self._step(epoch, step, rows, means)
-            bar.step(loss)
+        means, step = Means(), 0
+        for rows in self._order(epoch):
+            state = None
+            for piece in self.data.pieces(self.data.take(rows), self.plan.tbptt):
+                loss, state = self._step(epoch, step, piece, state, means)
+                bar.step(loss)
+                step += 1
         if not self.model.is_finite():
-            self._diverged("a weight is infinite or NaN", epoch, self.steps - 1)
+            self._diverged("a weight is infinite or NaN", epoch, step - 1)
         numbers = means.means()
         if self.validation is not None:
-            found = measure(self.model, self.validation, self.measures, self.plan.batch_size)
+            sizes = self.plan.batch_size, self.plan.tbptt
+            found = measure(self.model, self.validation, self.measures, *sizes)
             numbers |= {f"val_{name}": value for name, value in found.items()}
             if not math.isfinite(found["loss"]):
-                self._diverged(f"val_loss is {found['loss']}", epoch, self.steps - 1)
+                self._diverged(f"val_loss is {found['loss']}", epoch, step - 1)
         return numbers
 
     def _order(self, epoch: int) -> Iterator[NDArray[np.intp] | slice]:
@@ -165,42 +173,44 @@ class Run:
         rng = np.random.default_rng([self.seed, SHUFFLE, epoch])
         return self.data.shuffled(self.plan.batch_size, rng, bucket=self.plan.bucket)
 
-    def _step(self, epoch: int, step: int, rows: NDArray[np.intp] | slice, means: Means) -> float:
-        batch = self.data.take(rows)
+    def _step(self, epoch: int, step: int, batch: Batch, state: Any, means: Means) -> tuple[float, Any]:
+        """Train on one batch or a piece of it: its loss, and the state after it."""
         rng = np.random.default_rng([self.seed, NOISE, epoch, step]) if self.model.draws else None
-        y, pull = self.model.vjp(batch, rng)
+        y, state, pull = self.model.vjp(batch, state, rng)
         loss, dloss = self.measures.loss(y, batch)
         if not math.isfinite(loss):
             self._diverged(f"the loss is {loss}", epoch, step)
         numbers = {"loss": loss} | self.measures.watch(y, batch)
         means.add(numbers, self.measures.weight(batch, self.data.per_step))
         grads = pull(dloss())
-        if self.plan.clip_norm is not None and not math.isfinite(clip_grad_norm(grads, self.plan.clip_norm)):
-            self.good.take()
-            self._diverged("the gradient is infinite or NaN", epoch, step)
         self.good.take()
+        if not all(math.isfinite(clip(grads, limit)) for clip, limit in self.plan.clips.values()):
+            self._diverged("the gradient is infinite or NaN", epoch, step)
         self._stepping = True
         self.optimizer.step(grads)
         self._stepping = False
-        return loss
+        return loss, state
 
     def _diverged(self, what: str, epoch: int, step: int) -> None:
         self.good.restore()
         raise DivergenceError(
-            f"{what} at epoch {epoch}, step {step} of {self.steps} (counted from 0); the model has the "
-            "weights of the last step whose loss was finite",
+            f"{what} at epoch {epoch}, step {step} (counted from 0); the model has the weights of the last "
+            "step whose loss was finite",
             epoch,
             step,
             self.history,
         )
 
 
-def measure(model: Model, data: Data, measures: Measures, batch_size: int) -> dict[str, float]:
+def measure(
+    model: Model, data: Data, measures: Measures, batch_size: int, tbptt: int | None = None
+) -> dict[str, float]:
     """Loss and metrics of a model on data, without training."""
     means = Means()
     for rows in data.batches(batch_size):
-        batch = data.take(rows)
-        y = model.predict(batch)
-        numbers = {"loss": measures.loss(y, batch)[0]} | measures.watch(y, batch)
-        means.add(numbers, measures.weight(batch, data.per_step))
+        state = None
+        for piece in data.pieces(data.take(rows), tbptt):
+            y, state = model.call(piece, state)
+            numbers = {"loss": measures.loss(y, piece)[0]} | measures.watch(y, piece)
+            means.add(numbers, measures.weight(piece, data.per_step))
     return means.means()

@@ -16,7 +16,7 @@ from ._data import Axes, Data, read_axes
 from ._history import History
 from ._measures import Measures
 from ._model import Model
-from ._reading import as_count, as_functions, as_optimizer, is_max, monitored, resumed, split_off
+from ._reading import as_clips, as_count, as_functions, as_optimizer, is_max, monitored, resumed, split_off
 from ._run import Callback, Plan, Run, measure
 
 Array = NDArray[Any]
@@ -41,6 +41,9 @@ def fit(
     rng: int | np.random.Generator | None = None,
     metrics: Sequence[Any] | Mapping[str, Any] = (),
     clip_norm: float | None = None,
+    clip_value: float | None = None,
+    clip_adaptive: float | None = None,
+    tbptt: int | None = None,
     monitor: str | None = None,
     mode: str | None = None,
     patience: int | None = None,
@@ -102,6 +105,16 @@ def fit(
         float, and take `mask` and `sample_weight` where there are such.
     clip_norm : float, optional
         The largest norm of the gradients; see `clip_grad_norm`.
+    clip_value : float, optional
+        The largest number in the gradients; see `clip_grad_value`.
+    clip_adaptive : float, optional
+        The largest ratio of a unit's gradient to its weights; see `clip_grad_adaptive`.
+    tbptt : int, optional
+        Truncated back-propagation through time: sequences are cut into pieces of so many steps, of which
+        each makes a step of the optimizer, and goes on from the state that the one before it has left, but
+        no gradient goes back to it. For targets of every step, and models whose ``vjp(x, state=state)``
+        returns ``(y, state), pull``, as the recurrent layers and `Sequential` do. Memory grows with the steps
+        of a piece, not of a sequence. Validation is cut alike, which changes nothing but its memory.
     monitor : str, optional
         The number that says which epoch is the best: ``val_loss`` if something is validated, else ``loss``.
     mode : {"min", "max"}, optional
@@ -162,8 +175,11 @@ def fit(
     >>> history["loss"][-1] < history["loss"][0], len(history["accuracy"])
     (True, 20)
     """
-    adapted, axes = Model(model), read_axes(batch_axis, model)
+    pieces = None if tbptt is None else as_size(tbptt, "tbptt")
+    adapted, axes = Model(model, carries=pieces is not None), read_axes(batch_axis, model)
     data = Data(x, y, lengths, sample_weight, axes)
+    if pieces is not None and not data.per_step:
+        raise ValueError("tbptt must be None where targets are for sequences, not for their steps")
     saved = resumed(checkpoint, resume, optimizer)
     seed = int(as_generator(rng).integers(2**63)) if saved is None else saved.run["seed"]
     shuffled = _check.flag(shuffle, "shuffle")
@@ -176,7 +192,8 @@ def fit(
         batch_size=as_size(batch_size, "batch_size"),
         shuffle=shuffled,
         bucket=_check.flag(bucket, "bucket"),
-        clip_norm=None if clip_norm is None else _check.positive(clip_norm, "clip_norm"),
+        clips=as_clips(model, clip_norm=clip_norm, clip_value=clip_value, clip_adaptive=clip_adaptive),
+        tbptt=pieces,
         monitor=watched,
         maximise="accuracy" in watched if mode is None else is_max(mode),
         patience=None if patience is None else as_count(patience, "patience"),
@@ -271,7 +288,7 @@ def predict(
     outputs, inputs = [], []
     for rows in data.batches(as_size(batch_size, "batch_size")):
         batch = data.take(rows)
-        outputs.append(adapted.predict(batch))
+        outputs.append(adapted.call(batch)[0])
         inputs.append(batch.x.shape)
     if not _per_step(outputs, inputs, data.axis, axes[1]):
         return np.concatenate(outputs, axis=axes[1] or 0)
