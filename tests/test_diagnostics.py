@@ -9,7 +9,7 @@ import pyrnn
 from pyrnn import diagnostics, reference
 from pyrnn.reference.stack import weights_of
 
-from .cells import as_array, as_state, layer_of
+from .cells import layer_of
 from .slopes import assert_slope, central_difference
 
 T, B, I, H = 6, 3, 2, 4
@@ -22,6 +22,7 @@ OPTIONS = {
     "zoneout": {"zoneout": 0.25},
     "peepholes": {"peepholes": True, "cell_clip": 0.5, "zoneout": (0.125, 0.375)},
     "activations": {"activation": "softsign", "recurrent_activation": "tanh"},
+    "projected": {"proj_size": 3, "zoneout": (0.25, 0.5)},
     "dropout": {"input_dropout": 0.5, "recurrent_dropout": 0.5, "weight_dropout": 0.5},
 }
 CASES = [
@@ -31,6 +32,8 @@ CASES = [
     ("lstm_coupled", "peepholes"),
     ("lstm", "activations"),
     ("gru", "activations"),
+    ("lstm", "projected"),
+    ("lstm_coupled", "projected"),
     ("gru_before", "dropout"),
     ("lstm", "dropout"),
 ]
@@ -46,27 +49,38 @@ def x(rng):
 
 
 def some_state(layer, rng, slots=1):
-    states = layer._cell.states
-    return as_state(rng.uniform(-0.5, 0.5, (states, slots, B, H)))
+    return parted(layer, rng.uniform(-0.5, 0.5, (slots, B, sum(layer._widths))))
+
+
+def parted(layer, whole):
+    """A state as the layer takes it, from h and c side by side."""
+    parts = np.split(whole, np.cumsum(layer._widths)[:-1], axis=-1)
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def whole(state):
+    """The way back."""
+    return np.concatenate(state, axis=-1) if isinstance(state, tuple) else state
 
 
 @pytest.mark.parametrize("cell, options", CASES)
 def test_gradients_are_those_of_the_steps_that_follow(cell, options, rng, x):
-    layer, dy = make(cell, options), rng.standard_normal((T, B, H))
-    state = some_state(layer, rng)
-    dstate = some_state(layer, rng)
+    layer = make(cell, options)
+    dy = rng.standard_normal((T, B, layer._widths[0]))
+    state, dstate = some_state(layer, rng), some_state(layer, rng)
     found = [
         diagnostics.hidden_gradients(layer, x, dy, dstate, state=state, part=part)["l0"]
         for part in "hc"[: layer._cell.states]
     ]
     for t in range(T):
-        after = as_array(layer(x[: t + 1], state)[1])
 
         def loss(s, t=t):
-            y, last = layer(x[t + 1 :], as_state(s))
-            return (y * dy[t + 1 :]).sum() + (s[0] * dy[t]).sum() + (as_array(last) * as_array(dstate)).sum()
+            y, last = layer(x[t + 1 :], parted(layer, s))
+            now = (s[0, :, : dy.shape[2]] * dy[t]).sum()
+            return (y * dy[t + 1 :]).sum() + now + (whole(last) * whole(dstate)).sum()
 
-        assert_slope(np.stack([part[t] for part in found])[:, None], loss, after)
+        after = whole(layer(x[: t + 1], state)[1])
+        assert_slope(np.concatenate([part[t] for part in found], axis=-1)[None], loss, after)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -82,18 +96,18 @@ def test_a_layer_below_gets_what_the_one_above_hands_down(bidirectional, batch_f
     )
     lengths, reset = np.array([T, 0, T - 2]), rng.random((T, B)) < 0.3
     dy, states = rng.standard_normal((T, B, D * H)), some_state(stack, rng, 2 * D)
-    state_below, state_above = as_array(states)[:, :D], as_array(states)[:, D:]
+    state_below, state_above = (tuple(part[half] for part in states) for half in (slice(D), slice(D, None)))
     given = {"lengths": lengths, "reset": reset}
-    y, _ = below(x, as_state(state_below), **given)
-    _, pull = above.vjp(y, as_state(state_above), **given)
+    y, _ = below(x, state_below, **given)
+    _, pull = above.vjp(y, state_above, **given)
     dx, _, _ = pull(dy)
 
     turn = (lambda a: a.swapaxes(0, 1)) if batch_first else lambda a: a
     found = diagnostics.hidden_gradients(
         stack, turn(x), turn(dy), state=states, lengths=lengths, reset=turn(reset)
     )
-    lower = diagnostics.hidden_gradients(below, x, dx, state=as_state(state_below), **given)
-    upper = diagnostics.hidden_gradients(above, y, dy, state=as_state(state_above), **given)
+    lower = diagnostics.hidden_gradients(below, x, dx, state=state_below, **given)
+    upper = diagnostics.hidden_gradients(above, y, dy, state=state_above, **given)
     assert list(found) == [f"l{k}{end}" for k in (0, 1) for end in ("", "_reverse")[:D]]
     for name, array in lower.items():
         np.testing.assert_allclose(found[name], array, **CLOSE)
@@ -207,26 +221,25 @@ def test_zoneout_is_that_of_the_kernels(x):
 @pytest.mark.parametrize("cell, options", CASES)
 def test_step_jacobians_by_differences(cell, options, rng, x):
     layer = make(cell, options)
-    row, state = 1, as_array(some_state(layer, rng))
-    found = diagnostics.step_jacobian(layer, x, as_state(state), row=row, steps=[0, 3])["l0"]
-    N = len(state) * H
+    row, state = 1, some_state(layer, rng)
+    found = diagnostics.step_jacobian(layer, x, state, row=row, steps=[0, 3])["l0"]
+    N = sum(layer._widths)
     assert found.singular_values.shape == (2, N) and found.spectral_radius.shape == (2,)
     for k, t in enumerate((0, 3)):
-        before = state if t == 0 else as_array(layer(x[:t], as_state(state))[1])
+        before = whole(state if t == 0 else layer(x[:t], state)[1])
         columns = []
         for unit in np.eye(N):
 
             def component(s, unit=unit, t=t):
-                after = as_array(layer(x[t : t + 1, row : row + 1], as_state(s))[1])
-                return after.ravel() @ unit
+                return whole(layer(x[t : t + 1, row : row + 1], parted(layer, s))[1]).ravel() @ unit
 
-            columns.append(central_difference(component, before[:, :, row : row + 1]).ravel())
+            columns.append(central_difference(component, before[:, row : row + 1]).ravel())
         J = np.array(columns)
         # A singular value moves by no more than the norm of the error; the eigenvalues' power by as much.
         error = N * 2.0**-30
         values = np.linalg.svd(J, compute_uv=False)
         np.testing.assert_allclose(found.singular_values[k], values, rtol=0, atol=error)
-        path = diagnostics._walk.walk(layer, x, as_state(state), None, None)[0].paths[0]
+        path = diagnostics._walk.walk(layer, x, state, None, None)[0].paths[0]
         np.testing.assert_allclose(diagnostics.jacobian.matrix(path, row, t), J, rtol=0, atol=error)
         assert found.spectral_radius[k] <= found.singular_values[k, 0] * (1 + N * EPS)
 

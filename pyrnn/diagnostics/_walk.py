@@ -20,7 +20,7 @@ from ..cells import _Cell
 from ..layers import Bidirectional
 
 Array = NDArray[Any]
-States = tuple[Array, ...]  # h, and c of an LSTM, each (B, H)
+States = tuple[Array, ...]  # h (B, H), or (B, P) if it is projected, and c of an LSTM (B, H)
 PullStep = Callable[[States], tuple[Array, States]]
 
 
@@ -66,7 +66,7 @@ class Path(NamedTuple):
 
     walker: Walker
     x: Array  # (T, B, I), zeros where not active
-    before: Array  # (S, T, B, H): the state that step t read, after any reset
+    before: States  # (T, B, H) each: the state that step t read, after any reset
     h: Array  # (T, B, H), zeros where not active
     pulls: list[PullStep]
     active: NDArray[np.bool_]  # (T, B): the step is within the row's length
@@ -83,7 +83,7 @@ class Path(NamedTuple):
         """l0, l0_reverse, l1, ...: how the names of the weights end."""
         return self.walker.name
 
-    def back(self, dh: Array | None, dstate: States) -> tuple[Array, Array]:
+    def back(self, dh: Array | None, dstate: States) -> tuple[States, Array]:
         """Go back over all steps: BPTT, cut into single steps.
 
         Parameters
@@ -95,17 +95,19 @@ class Path(NamedTuple):
 
         Returns
         -------
-        gradients : ndarray, shape (S, T, B, H)
+        gradients : tuple of S ndarrays, shape (T, B, H)
             Of the state after each step; zeros where not active.
         dx : ndarray, shape (T, B, I)
         """
-        gradients, dx = np.zeros_like(self.before), np.zeros_like(self.x)
+        gradients = tuple(np.zeros_like(part) for part in self.before)
+        dx = np.zeros_like(self.x)
         ds = dstate
         for t in reversed(self.order):
             active, keep = self.active[t][:, None], self.keep[t][:, None]
             now = ds if dh is None else (ds[0] + dh[t], *ds[1:])
             now = tuple(np.where(active, d, 0) for d in now)
-            gradients[:, t] = now
+            for part, d in zip(gradients, now, strict=True):
+                part[t] = d
             dx[t], before = self.pulls[t](tuple(np.ascontiguousarray(d) for d in now))
             ds = tuple(
                 np.where(active, np.where(keep, b, 0), d) for b, d in zip(before, ds, strict=True)
@@ -200,17 +202,22 @@ def _walk_slot(
 ) -> Path:
     stack = walker.stack
     T, B, _ = x.shape
-    S, H, dtype = stack._cell.states, stack.hidden_size, stack.dtype
-    given = of_slot(call.states, walker.number) or (None,) * S
-    now: States = tuple(np.zeros((B, H), dtype) if part is None else part for part in given)
+    widths, dtype = stack._widths, stack.dtype
+    given = of_slot(call.states, walker.number) or (None,) * len(widths)
+    now: States = tuple(
+        np.zeros((B, width), dtype) if part is None else part
+        for part, width in zip(given, widths, strict=True)
+    )
     x = np.where(active[:, :, None], x, 0).astype(dtype, copy=False)
-    before, h = np.zeros((S, T, B, H), dtype), np.zeros((T, B, H), dtype)
+    before = tuple(np.zeros((T, B, width), dtype) for width in widths)
+    h = np.zeros((T, B, widths[0]), dtype)
     pulls: list[Any] = [None] * T
     path = Path(walker, x, before, h, pulls, active, keep)
     for t in path.order:
         inside, kept = active[t][:, None], keep[t][:, None]
-        before[:, t] = [np.where(kept, part, 0) for part in now]
-        after, pulls[t] = walker.step(x[t], tuple(before[:, t]))
+        for part, held in zip(before, now, strict=True):
+            part[t] = np.where(kept, held, 0)
+        after, pulls[t] = walker.step(x[t], tuple(part[t] for part in before))
         now = tuple(np.where(inside, a, b) for a, b in zip(after, now, strict=True))
         h[t] = np.where(inside, now[0], 0)
     return path

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, reference
 from .._stack import State
+from ..reference.sequence import together
 from ..reference.stack import weights_of
 from ._walk import Path, walk
 
@@ -141,7 +142,7 @@ def gate_saturation(
 def gates_of(path: Path) -> dict[str, Array]:
     """What `gate_activations` returns, of one path."""
     stack = path.walker.stack
-    S, T, B, H = path.before.shape
+    T, B, _ = path.x.shape
     names = SAVED[stack._cell.name]
     weights = weights_of(reference.cells[stack._cell.name], stack.params, path.walker.suffix)
     # No step waits for another once the states are known: all are rows of one.
@@ -149,7 +150,7 @@ def gates_of(path: Path) -> dict[str, Array]:
         _, _, tape = reference.forward(
             reference.cells[stack._cell.name],
             path.x.reshape(1, T * B, path.x.shape[2]),
-            path.before.reshape(S, T * B, H),
+            together(tuple(part.reshape(T * B, part.shape[2]) for part in path.before)),
             **weights,
             activation=stack._extras.activation,
             recurrent_activation=stack._extras.recurrent_activation,
@@ -159,7 +160,7 @@ def gates_of(path: Path) -> dict[str, Array]:
     found = {name: array for name, array in zip(names, saved, strict=True) if name}
     outside = ~path.active[:, :, None]
     return {
-        name: np.where(outside, array.dtype.type(np.nan), array.reshape(T, B, H))
+        name: np.where(outside, array.dtype.type(np.nan), array.reshape(T, B, array.shape[1]))
         for name, array in (found or {"h": candidate[0]}).items()
     }
 

@@ -34,7 +34,7 @@ def hidden_states(
 
     Returns
     -------
-    dict of str to ndarray, shape (T, B, H)
+    dict of str to ndarray, shape (T, B, H), or (T, B, P) where h is projected
         Keys ``"l0"``, ``"l0_reverse"``, ``"l1"``, ...: how the names of the weights end. Time comes first
         whatever `batch_first` says, a missing batch axis is there with B = 1, step t is that which read
         ``x[t]``, and what lies beyond a row's length is zero. Those of the last layer are its output.
@@ -192,17 +192,19 @@ def _finals(stack: Stack, dstate: State, last: bool) -> list[States]:
     finals = []
     for number in range(len(stack.paths)):
         parts = of_slot(given, number) or (None,) * layer._cell.states
-        zeros = np.zeros((B, layer.hidden_size), layer.dtype)
-        arrays = [zeros if part is None else part for part in parts]
+        arrays = [
+            np.zeros((B, width), layer.dtype) if part is None else part
+            for part, width in zip(parts, layer._widths, strict=True)
+        ]
         if last and number >= len(stack.paths) - layer.directions:
-            arrays[0] = zeros + 1
+            arrays[0] = np.ones_like(arrays[0])
         finals.append(tuple(arrays))
     return finals
 
 
-def _back(stack: Stack, dy: Array | None, finals: list[States]) -> dict[str, Array]:
-    """The gradients of all states, (S, T, B, H) by the name of the slot."""
-    found: dict[str, Array] = {}
+def _back(stack: Stack, dy: Array | None, finals: list[States]) -> dict[str, States]:
+    """The gradients of all states, S of (T, B, H) by the name of the slot."""
+    found: dict[str, States] = {}
     D = stack.layer.directions
     for number, paths in reversed(list(enumerate(stack.layers()))):
         dxs = []
@@ -217,8 +219,7 @@ def _back(stack: Stack, dy: Array | None, finals: list[States]) -> dict[str, Arr
 
 def own_gradients(path: Path) -> Array:
     """dL/dh_t (T, B, H) of a slot for itself: L is the sum of its own final h."""
-    ones = np.ones(path.h.shape[1:], path.h.dtype)
-    rest = path.before.shape[0] - 1
-    gradients, _ = path.back(None, (ones, *[np.zeros_like(ones)] * rest))
-    found: Array = gradients[0]
-    return found
+    ends = [np.zeros(part.shape[1:], part.dtype) for part in path.before]
+    ends[0] += 1
+    gradients, _ = path.back(None, tuple(ends))
+    return gradients[0]

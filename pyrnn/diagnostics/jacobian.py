@@ -57,7 +57,8 @@ def step_jacobian(
     Returns
     -------
     dict of str to StepJacobian
-        Keys as of `hidden_states`. The state is all of it: N = H, and 2*H for the LSTM, h before c. Where a
+        Keys as of `hidden_states`. The state is all of it: N = H, and 2*H for the LSTM (H + P
+        where h is projected), h before c. Where a
         reset cuts a step off from the one before it, the Jacobian is zero; beyond the row's length there is
         none, and both are NaN.
 
@@ -95,8 +96,8 @@ def step_jacobian(
 
 def of_path(path: Path, row: int, steps: Sequence[int]) -> StepJacobian:
     """What `step_jacobian` returns, of one path."""
-    S, _, _, H = path.before.shape
-    values, radius = np.full((len(steps), S * H), np.nan), np.full(len(steps), np.nan)
+    N = sum(path.walker.stack._widths)
+    values, radius = np.full((len(steps), N), np.nan), np.full(len(steps), np.nan)
     for k, t in enumerate(steps):
         if path.active[t, row]:
             J = matrix(path, row, t)
@@ -108,14 +109,14 @@ def of_path(path: Path, row: int, steps: Sequence[int]) -> StepJacobian:
 
 
 def matrix(path: Path, row: int, t: int) -> Array:
-    """Return d state_{t+1} / d state_t, (S*H, S*H), of a step that is within the row's length."""
-    S, _, _, H = path.before.shape
-    N, dtype = S * H, path.before.dtype
+    """Return d state_{t+1} / d state_t, (N, N), of a step that is within the row's length."""
+    widths, dtype = path.walker.stack._widths, path.h.dtype
+    N = sum(widths)
     if not path.keep[t, row]:
         return np.zeros((N, N))
     x = np.tile(path.x[t, row], (N, 1))
-    before = tuple(np.tile(part, (N, 1)) for part in path.before[:, t, row])
+    before = tuple(np.tile(part[t, row], (N, 1)) for part in path.before)
     _, pull = path.walker.step(x, before)
-    units = np.eye(N, dtype=dtype)
-    _, found = pull(tuple(np.ascontiguousarray(units[:, s * H : (s + 1) * H]) for s in range(S)))
+    units = np.split(np.eye(N, dtype=dtype), np.cumsum(widths)[:-1], axis=1)
+    _, found = pull(tuple(np.ascontiguousarray(part) for part in units))
     return np.concatenate(found, axis=1).astype(np.float64)
