@@ -93,9 +93,8 @@ class Gauge:
         return Run(self._burst, dict)
 
     def _burst(self) -> None:
-        library, seconds = _library(), self._SECONDS
-        fma = _together(self._threads, partial(library.fma_f32, seconds))
-        read = _together(self._threads, partial(library.read_rate, self._size, seconds))
+        fma = _together(self._threads, partial(_library().fma_f32, self._SECONDS))
+        read = read_rate(self._threads, self._size, self._SECONDS)
         self._fma, self._read = max(self._fma, fma), max(self._read, read)
 
     @property
@@ -112,6 +111,14 @@ def held(shape: Shape, gates: int, mode: Mode, threads: int) -> float:
     """The bytes of weights that each core reads in every step: its share of a layer's recurrent ones."""
     inputs = shape.I if mode == "step" else 0
     return 4.0 * gates * shape.H * (shape.H + inputs) / threads
+
+
+def read_rate(threads: int, size: int, seconds: float) -> float:
+    """Bytes/s of that many cores together, each reading `size` bytes of its own again and again.
+
+    Raises NoCompiler where there is nothing to measure with.
+    """
+    return _together(threads, partial(_library().read_rate, size, seconds))
 
 
 def measure(threads: Iterable[int], quick: bool = False) -> dict[int, Roof]:
