@@ -13,8 +13,8 @@ cdef char *place(object flat, ptrdiff_t start) noexcept:
 def update(int rule, object told, list arrays, int threads):
     """One step of an optimizer in place. `told` is optim's Rule.
 
-    An entry of `arrays` is a tuple (start, g, p, m, v, u): g (n,) and, None for one that the rule has not, flat buffers of
-    which the elements from `start` on belong to it. All have one dtype; there is at least one entry.
+    An entry of `arrays` is a tuple (start, g, p, m, v, u): g, of any shape but C-contiguous, and flat buffers, None for one
+    that the rule has not, of which the elements from `start` on belong to it. All have one dtype; there is at least one entry.
     """
     cdef pyrnn_update step
     cdef pyrnn_parameter *parameters

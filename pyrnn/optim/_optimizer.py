@@ -162,14 +162,14 @@ class Optimizer(ABC):
         return state
 
     def _check(self, grads: Grads | Sequence[Grads]) -> list[dict[str, NDArray[Any]]]:
-        """Return the gradients of every layer, flat and in its dtype."""
+        """Return the gradients of every layer, dense and in its dtype."""
         found = mappings(grads)
         if len(found) != len(self._params):
             raise ValueError(f"grads must be {len(self._params)} mappings, one a layer, got {len(found)}")
         checked = []
         for k, (params, own) in enumerate(zip(self._params, found, strict=True)):
             arrays = matched(own, params, "grads" if self._single else f"grads[{k}]")
-            checked.append({name: _flat(array) for name, array in arrays.items()})
+            checked.append({name: _dense(array) for name, array in arrays.items()})
         return checked
 
     def _arrays(
@@ -203,8 +203,7 @@ def _zeros_like(params: NamedArrays) -> JoinedParameters:
     )
 
 
-def _flat(gradient: NDArray[Any]) -> NDArray[Any]:
-    """In one contiguous axis. What is read-only may be a view of parameters that are about to change."""
-    if not gradient.flags.writeable:
-        gradient = gradient.copy()
-    return np.require(gradient, requirements=["C", "A"]).reshape(-1)
+def _dense(gradient: NDArray[Any]) -> NDArray[Any]:
+    """One number after the other. What is read-only may be a view of parameters that are about to change."""
+    flags = gradient.flags
+    return gradient if flags.writeable and flags.c_contiguous and flags.aligned else gradient.copy("C")
