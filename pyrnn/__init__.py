@@ -11,6 +11,7 @@ except ImportError as error:
 from . import (
     diagnostics,
     functional,
+    init,
     layers,
     losses,
     metrics,
@@ -87,6 +88,7 @@ __all__ = [
     "fit",
     "functional",
     "get_num_threads",
+    "init",
     "layers",
     "load",
     "load_metadata",

@@ -133,6 +133,7 @@ class Container(Layer):
     """
 
     def __init__(self, parts: Sequence[tuple[str, Layer]]) -> None:
+        self._layers = tuple(parts)
         self._joined = JoinedParameters([(pattern, layer.params) for pattern, layer in parts])
 
     @property
