@@ -1,4 +1,4 @@
-"""relu and gelu, each with its slope."""
+"""relu and gelu, each with its slope, and the error function."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ def _erfc(x: Array) -> Array:
     table = np.array(ERFC[: FLOAT32_TERMS if x.dtype == np.float32 else None], x.dtype)
     scaled = np.polynomial.chebyshev.chebval((x - 3.75) / (x + 3.75), table)
     found: Array = scaled / (1 + 2 * x) * np.exp(-x * x)
+    return found
+
+
+def erf(x: Array) -> Array:
+    """Error function."""
+    tail = _erfc(np.abs(np.clip(x, -40, 40)))
+    found: Array = np.where(x < 0, tail - 1, 1 - tail)
     return found
 
 
