@@ -17,6 +17,7 @@ LAYERS = {
     "relu lstm": (pyrnn.LSTM, {"activation": "relu"}),
     "peepholes": (pyrnn.LSTM, {"peepholes": True, "cell_clip": 0.75}),
     "coupled": (pyrnn.LSTM, {"coupled": True, "peepholes": True, "recurrent_activation": "hard_sigmoid"}),
+    "projected": (pyrnn.LSTM, {"proj_size": 3, "peepholes": True}),
     "gru": (pyrnn.GRU, {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}),
     "rnn": (pyrnn.RNN, {"nonlinearity": "softsign"}),
     "indrnn": (pyrnn.IndRNN, {"activation": "tanh"}),
@@ -40,7 +41,8 @@ def made(kind, **options):
 
 def drawn(layer):
     rng = np.random.default_rng(1)
-    return rng.standard_normal((T, B, N_IN)), rng.standard_normal((T, B, 2 * H))
+    width = getattr(layer, "proj_size", 0) or H
+    return rng.standard_normal((T, B, N_IN)), rng.standard_normal((T, B, 2 * width))
 
 
 @each_layer
@@ -121,6 +123,7 @@ def test_representations_say_what_was_asked_for():
     plain = "LSTM(3, 5, num_layers=2, bidirectional=True, dtype=np.float64)"
     assert repr(made((pyrnn.LSTM, {}))) == plain
     text = repr(pyrnn.LSTM(3, 5, activation="relu", coupled=True, zoneout=(0.1, 0.2), cell_clip=2.0))
+    assert repr(pyrnn.LSTM(3, 5, proj_size=2)) == "LSTM(3, 5, proj_size=2)"
     for part in ("activation='relu'", "coupled=True", "zoneout=(0.1, 0.2)", "cell_clip=2.0"):
         assert part in text
     assert repr(pyrnn.RNN(3, 5, nonlinearity="softsign")) == "RNN(3, 5, nonlinearity='softsign')"
@@ -147,6 +150,8 @@ def test_a_relu_lstm_learns():
         (lambda: pyrnn.LSTM(3, 5, activation="swish"), "activation must be one of"),
         (lambda: pyrnn.GRU(3, 5, recurrent_activation="swish"), "recurrent_activation must be one of"),
         (lambda: pyrnn.LSTM(3, 5, zoneout=2), "zoneout must lie between 0 and 1"),
+        (lambda: pyrnn.LSTM(3, 5, proj_size=-1), "proj_size must lie between 0 and 4, got -1"),
+        (lambda: pyrnn.LSTM(3, 5, proj_size=5), "proj_size must lie between 0 and 4, got 5"),
         (lambda: pyrnn.LSTM(3, 5, cell_clip=-1), "cell_clip must be finite and above 0"),
         (lambda: pyrnn.LSTM(3, 5, input_dropout=-1), "input_dropout must lie between 0 and 1"),
         (lambda: pyrnn.GRU(3, 5, recurrent_dropout=1.5), "recurrent_dropout must lie between 0 and 1"),
@@ -157,6 +162,16 @@ def test_a_relu_lstm_learns():
 def test_errors_name_the_option(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_projection_is_a_whole_number_of_an_lstm():
+    for wrong in (2.0, True, "2", None):
+        with pytest.raises(TypeError, match="proj_size must be an integer"):
+            pyrnn.LSTM(3, 5, proj_size=wrong)
+    for cls in (pyrnn.GRU, pyrnn.RNN, pyrnn.IndRNN):
+        with pytest.raises(TypeError, match="proj_size"):
+            cls(3, 5, proj_size=2)
+    assert pyrnn.LSTM(3, 5, proj_size=np.int64(0)).proj_size == 0
 
 
 def test_flags_are_flags():

@@ -14,7 +14,7 @@ from pyrnn import _core, _registry, functional
 
 from .cells import SINGLE, as_array, as_state, cell_of, layer_of
 from .disguises import backwards, every_other, field, misaligned, swapped
-from .problems import WEIGHTS, assert_same, problem, ragged, run
+from .problems import WEIGHTS, apart, assert_same, problem, ragged, run
 
 MB = 1 << 20
 
@@ -28,6 +28,11 @@ def shapes(L):
     return [(2, B, I, H) for (I, H), B in zip(itertools.product((1, L, L + 1), units), rows, strict=False)]
 
 
+def named_states(name, state):
+    """As `problems.run` names them."""
+    return apart({name: np.stack(state) if len({part.shape for part in state}) == 1 else state})
+
+
 class Bare:
     """A problem run by the binding alone, every array where `place` puts it; outputs are NaN before."""
 
@@ -38,10 +43,13 @@ class Bare:
         self.x, self.dy = (self.transposed(given[name]) for name in ("x", "dy"))
         self.state, self.dstate = (place(self.states(given[name])) for name in ("state", "dstate"))
         self.lengths, self.reset = place(given.get("lengths")), place(given.get("reset"))
-        self.names = [name for name in (*WEIGHTS, "w_units") if name in given]
-        self.weights = [place(given[name]) for name in self.names]
+        self.names = [name for name in (*WEIGHTS, "w_units", "w_hr") if name in given]
+        self.weights = {name: place(given[name]) for name in self.names}
         self.mask = place(given.get("mask"))
-        self.options = _registry.PLAIN._replace(masked=self.mask is not None)
+        self.options = _registry.PLAIN._replace(
+            masked=self.mask is not None, projection=len(given.get("w_hr", ()))
+        )
+        self.units = given.get("w_hr", given["w_hh"]).shape[1]
 
     def transposed(self, array):
         return self.place(np.ascontiguousarray(array.transpose(self.major))).transpose(self.major)
@@ -52,15 +60,23 @@ class Bare:
     def empty(self, *shape):
         return np.full(shape, np.nan, self.given["x"].dtype)
 
+    def gathered(self, arrays):
+        """As functional.Weights."""
+        named = {
+            name.removeprefix("w_") if name in ("w_units", "w_hr") else name: a for name, a in arrays.items()
+        }
+        return functional.Weights(**{"b_ih": None, "b_hh": None} | named)
+
     def packed(self, use):
-        packed = functional.pack(self.entry, use, functional.Weights(*self.weights), self.options)
+        packed = functional.pack(self.entry, use, self.gathered(self.weights), self.options)
         return self.place(packed, alignment=64)
 
     def outputs(self):
         """All that is given to `_core.forward` and what it writes to."""
-        (T, B, I), H, entry = self.x.shape, self.weights[1].shape[1], self.entry
-        y = self.transposed(self.empty(T, B, H))
-        state = self.place(tuple(self.empty(B, H) for _ in range(entry.states)))
+        (T, B, I), H, entry = self.x.shape, self.units, self.entry
+        widths = _registry.widths(entry, H, self.options)
+        y = self.transposed(self.empty(T, B, widths[0]))
+        state = self.place(tuple(self.empty(B, width) for width in widths))
         size = _core.saved_size(entry.number, self.x.dtype, I, H, T, B, self.options)
         return y, state, self.place(self.empty(size))
 
@@ -70,22 +86,23 @@ class Bare:
     def infer(self):
         y, state, _ = self.outputs()
         _core.forward([(self.packed(_core.FORWARD), *self.sequence(), y, state, None)], 1)
-        return {"y": y, "state": np.stack(state)}
+        return {"y": y, **named_states("state", state)}
 
     def run(self, wanted=True):
         y, state, saved = self.outputs()
         _core.forward([(self.packed(_core.FORWARD), *self.sequence(), y, state, saved)], 1)
         dx = self.transposed(self.empty(*self.x.shape)) if wanted else None
         dstate0 = self.place(tuple(self.empty(*part.shape) for part in state)) if wanted else None
-        weights = [self.place(self.empty(*a.shape)) for a in self.weights]
-        grads = weights if wanted else [*weights[:2], *[None] * len(weights[2:])]
-        grads += [None] * (6 - len(grads))
+        weights = {name: self.place(self.empty(*a.shape)) for name, a in self.weights.items()}
+        if not wanted:
+            weights = {name: a for name, a in weights.items() if name in ("w_ih", "w_hh", "w_hr")}
+        grads = self.gathered(weights)
         packed = self.packed(_core.BACKWARD)
         _core.backward([(packed, *self.sequence(), saved, self.dy, self.dstate, dx, dstate0, *grads)], 1)
-        results = {"y": y, "state": np.stack(state)}
+        results = {"y": y, **named_states("state", state)}
         if wanted:
-            results |= {"grad dx": dx, "grad dstate": np.stack(dstate0)}
-        return results | {f"grad d{n}": a for n, a in zip(self.names, grads, strict=False) if a is not None}
+            results |= {"grad dx": dx, **named_states("grad dstate", dstate0)}
+        return results | {f"grad d{name}": a for name, a in weights.items()}
 
 
 # ---- what the kernels touch ----
@@ -105,6 +122,27 @@ def test_nothing_outside_any_array_is_touched(cell, dtype, isa, lanes, at_edge, 
         if kind != "masked":  # the mask is for training alone
             assert_same(bare.infer(), {name: expected[name] for name in ("y", "state")})
         assert_same(bare.run(), expected)
+
+
+@edges
+@pytest.mark.parametrize("cell", ["lstm", "lstm_coupled"])
+@pytest.mark.parametrize("kind", ["plain", "ragged", "masked"])
+def test_nor_where_h_is_projected(cell, dtype, isa, lanes, at_edge, start, kind):
+    for T, B, I, H in shapes(lanes):
+        for P in {1, max(H // 2, 1), H - 1} - {0}:
+            given = problem(
+                cell, dtype, T, B, I, H + (P == H), P=P, **(ragged(T, B) if kind == "ragged" else {})
+            )
+            if kind == "masked":
+                given["mask"] = np.full((B, P), 2, dtype)
+            bare = Bare(given, lambda a, alignment=1: at_edge(a, start, alignment))
+            expected = run(given)
+            if kind != "masked":
+                inferred = {name: a for name, a in expected.items() if not name.startswith("grad")}
+                assert_same(bare.infer(), inferred)
+            assert_same(bare.run(), expected)
+            written = bare.run(wanted=False)
+            assert_same(written, {name: expected[name] for name in written})
 
 
 @edges
