@@ -7,11 +7,11 @@
 typedef struct {
     const char *name;
     int cell, gates, states, reverse;
-    ptrdiff_t T, B, I, H;
+    ptrdiff_t T, B, I, H, P; /* P is H, or what h is projected to */
     const int64_t *lengths; /* NULL: all T */
     const uint8_t *reset;
-    const double *x, *w_ih, *w_hh, *b_ih, *b_hh, *state0, *dy, *dstate;
-    const double *y, *state, *dx, *dw_ih, *dw_hh, *db_ih, *db_hh, *dstate0;
+    const double *x, *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *state0, *dy, *dstate;
+    const double *y, *state, *dx, *dw_ih, *dw_hh, *db_ih, *db_hh, *dw_hr, *dstate0;
 } problem;
 #include "expected.h"
 
@@ -44,31 +44,36 @@ static void compare(const char *what, int dtype, const void *got, const double *
     }
 }
 
+/* Elements of a state. */
+static ptrdiff_t size(const problem *p, int state) { return p->B * (state == 0 ? p->P : p->H); }
+
 /* The states one by one, or room for them. */
 static void states(int dtype, const problem *p, const double *v, void **state)
 {
-    for (int s = 0; s < p->states; s++)
-        state[s] = array(dtype, v ? v + s * p->B * p->H : NULL, p->B * p->H);
+    for (int s = 0; s < p->states; v += v ? size(p, s) : 0, s++)
+        state[s] = array(dtype, v, size(p, s));
 }
 
 static void compare_states(const char *what, int dtype, const problem *p, void *const *got,
                            const double *want, ptrdiff_t terms)
 {
-    for (int s = 0; s < p->states; s++)
-        compare(what, dtype, got[s], want + s * p->B * p->H, p->B * p->H, terms);
+    for (int s = 0; s < p->states; want += size(p, s), s++)
+        compare(what, dtype, got[s], want, size(p, s), terms);
 }
 
 static void run(const problem *p, int dtype, int threads)
 {
-    ptrdiff_t T = p->T, B = p->B, I = p->I, H = p->H, n = p->gates * H, terms = (I + H) * T;
-    pyrnn_layer layer = {p->cell, dtype, I, H};
-    void *w_ih = array(dtype, p->w_ih, n * I), *w_hh = array(dtype, p->w_hh, n * H);
+    ptrdiff_t T = p->T, B = p->B, I = p->I, H = p->H, P = p->P, n = p->gates * H, terms = (I + H) * T;
+    pyrnn_layer layer = {
+        .cell = p->cell, .dtype = dtype, .inputs = I, .units = H, .projection = P < H ? P : 0};
+    void *w_ih = array(dtype, p->w_ih, n * I), *w_hh = array(dtype, p->w_hh, n * P);
+    void *w_hr = P < H ? array(dtype, p->w_hr, P * H) : NULL;
     void *b_ih = array(dtype, p->b_ih, n), *b_hh = array(dtype, p->b_hh, n), *packed[2];
     for (int use = PYRNN_FORWARD; use <= PYRNN_BACKWARD; use++) {
         size_t bytes;
         expect(pyrnn_packed_size(&layer, use, &bytes) == PYRNN_OK, "pyrnn_packed_size");
         packed[use] = buffer(bytes);
-        expect(pyrnn_pack(&layer, use, w_ih, w_hh, b_ih, b_hh, NULL, NULL, packed[use]) == PYRNN_OK,
+        expect(pyrnn_pack(&layer, use, w_ih, w_hh, b_ih, b_hh, NULL, w_hr, packed[use]) == PYRNN_OK,
                "pyrnn_pack");
     }
     pyrnn_sequence seq = {.T = T,
@@ -92,33 +97,34 @@ static void run(const problem *p, int dtype, int threads)
     expect(pyrnn_saved_size(&layer, T, B, &saved) == PYRNN_OK, "pyrnn_saved_size");
 
     pyrnn_outputs out = {.packed = packed[PYRNN_FORWARD],
-                         .y = array(dtype, NULL, T * B * H),
-                         .y_step = B * H,
-                         .y_row = H,
+                         .y = array(dtype, NULL, T * B * P),
+                         .y_step = B * P,
+                         .y_row = P,
                          .work = buffer(work)};
     states(dtype, p, NULL, out.state);
     expect(pyrnn_forward(&seq, &out) == PYRNN_OK, "pyrnn_forward, inference");
-    compare("y, inference", dtype, out.y, p->y, T * B * H, terms);
+    compare("y, inference", dtype, out.y, p->y, T * B * P, terms);
     compare_states("state, inference", dtype, p, out.state, p->state, terms);
 
-    out.y = array(dtype, NULL, T * B * H);
+    out.y = array(dtype, NULL, T * B * P);
     states(dtype, p, NULL, out.state);
     out.saved = buffer(saved);
     expect(pyrnn_forward(&seq, &out) == PYRNN_OK, "pyrnn_forward, training");
-    compare("y, training", dtype, out.y, p->y, T * B * H, terms);
+    compare("y, training", dtype, out.y, p->y, T * B * P, terms);
     compare_states("state, training", dtype, p, out.state, p->state, terms);
 
     expect(pyrnn_backward_work(packed[PYRNN_BACKWARD], &seq, &work) == PYRNN_OK, "pyrnn_backward_work");
     pyrnn_gradients grads = {.packed = packed[PYRNN_BACKWARD],
                              .saved = out.saved,
-                             .dy = array(dtype, p->dy, T * B * H),
-                             .dy_step = B * H,
-                             .dy_row = H,
+                             .dy = array(dtype, p->dy, T * B * P),
+                             .dy_step = B * P,
+                             .dy_row = P,
                              .dx = array(dtype, NULL, T * B * I),
                              .dx_step = B * I,
                              .dx_row = I,
                              .dw_ih = array(dtype, NULL, n * I),
-                             .dw_hh = array(dtype, NULL, n * H),
+                             .dw_hh = array(dtype, NULL, n * P),
+                             .dw_hr = P < H ? array(dtype, NULL, P * H) : NULL,
                              .db_ih = array(dtype, NULL, n),
                              .db_hh = array(dtype, NULL, n),
                              .work = buffer(work)};
@@ -129,7 +135,9 @@ static void run(const problem *p, int dtype, int threads)
     compare("dx", dtype, grads.dx, p->dx, T * B * I, 2 * terms);
     compare_states("dstate0", dtype, p, grads.dstate0, p->dstate0, 2 * terms);
     compare("dw_ih", dtype, grads.dw_ih, p->dw_ih, n * I, 2 * terms);
-    compare("dw_hh", dtype, grads.dw_hh, p->dw_hh, n * H, 2 * terms);
+    compare("dw_hh", dtype, grads.dw_hh, p->dw_hh, n * P, 2 * terms);
+    if (P < H)
+        compare("dw_hr", dtype, grads.dw_hr, p->dw_hr, P * H, 2 * terms);
     compare("db_ih", dtype, grads.db_ih, p->db_ih, n, 2 * terms);
     compare("db_hh", dtype, grads.db_hh, p->db_hh, n, 2 * terms);
     release();
@@ -208,6 +216,48 @@ static void statuses(void)
     release();
 }
 
+/* A projection has a size below H, of a cell with a second state, and its matrix. */
+static void statuses_of_projections(void)
+{
+    pyrnn_layer good = {.cell = PYRNN_lstm, .dtype = PYRNN_F32, .inputs = 2, .units = 3, .projection = 2},
+                layer = good;
+    const ptrdiff_t wrong[] = {-1, 3, 4, PTRDIFF_MAX, PTRDIFF_MIN};
+    float w[36] = {0}, h[2] = {0}, c[3] = {0};
+    size_t bytes = 42;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        layer = good, layer.projection = wrong[i];
+        expect(pyrnn_packed_size(&layer, PYRNN_FORWARD, &bytes) == PYRNN_BAD_OPTION,
+               "P < 0 or P >= H: BAD_OPTION");
+        expect(pyrnn_saved_size(&layer, 1, 1, &bytes) == PYRNN_BAD_OPTION, "P < 0 or P >= H: BAD_OPTION");
+    }
+    layer = good, layer.cell = PYRNN_gru;
+    expect(pyrnn_packed_size(&layer, PYRNN_FORWARD, &bytes) == PYRNN_BAD_OPTION, "GRU with P: BAD_OPTION");
+    expect(bytes == 42, "a refused question leaves its answer alone");
+    void *packed[2];
+    for (int use = PYRNN_FORWARD; use <= PYRNN_BACKWARD; use++) {
+        expect(pyrnn_packed_size(&good, use, &bytes) == PYRNN_OK, "pyrnn_packed_size");
+        packed[use] = buffer(bytes);
+        expect(pyrnn_pack(&good, use, w, w, NULL, NULL, NULL, NULL, packed[use]) == PYRNN_BAD_POINTER,
+               "w_hr NULL: BAD_POINTER");
+        expect(pyrnn_pack(&good, use, w, w, NULL, NULL, NULL, w, packed[use]) == PYRNN_OK, "pyrnn_pack");
+    }
+    pyrnn_sequence seq = {.T = 1, .B = 1, .threads = 1, .x = w, .x_step = 2, .x_row = 2};
+    size_t work, saved;
+    pyrnn_forward_work(packed[PYRNN_FORWARD], &seq, &work), pyrnn_saved_size(&good, 1, 1, &saved);
+    expect(saved == (2 + 3 + 5 * 3) * sizeof(float), "h, c, four gates and what is projected are saved");
+    pyrnn_outputs out = {packed[PYRNN_FORWARD], h, 2, 2, {h, c}, buffer(saved), buffer(work)};
+    expect(pyrnn_forward(&seq, &out) == PYRNN_OK, "pyrnn_forward");
+    pyrnn_backward_work(packed[PYRNN_BACKWARD], &seq, &work);
+    pyrnn_gradients grads = {
+        .packed = packed[PYRNN_BACKWARD], .saved = out.saved, .dy = h, .dy_step = 2, .dy_row = 2};
+    float dw_ih[24], dw_hh[24], dw_hr[6];
+    grads.dw_ih = dw_ih, grads.dw_hh = dw_hh, grads.work = buffer(work);
+    expect(pyrnn_backward(&seq, &grads) == PYRNN_BAD_POINTER, "dw_hr NULL: BAD_POINTER");
+    grads.dw_hr = dw_hr;
+    expect(pyrnn_backward(&seq, &grads) == PYRNN_OK, "pyrnn_backward");
+    release();
+}
+
 int main(void)
 {
     int isas = pyrnn_isa_count(), start = pyrnn_isa_selected(), ran = 0;
@@ -227,6 +277,7 @@ int main(void)
                 run(&problems[k], PYRNN_F64, threads);
             }
         statuses();
+        statuses_of_projections();
         ran++;
     }
     expect(ran > 0, "an instruction set is available");

@@ -12,14 +12,21 @@ class Case(NamedTuple):
     """One computation: what goes in, what must come out. Layouts and parameter names are PyTorch's."""
 
     cell: str  # name in the registry of cells
-    inputs: dict[str, Any]  # x (T, B, I), state (S, L * D, B, H), params {name: array}, lengths (B,) or None
-    outputs: Arrays  # y (T, B, D * H), final_state (S, L * D, B, H)
+    # x (T, B, I), state (S, L * D, B, H), params {name: array}, lengths (B,) or None. Where h is projected, y
+    # and what else is as wide as h has P for H, and states are tuples.
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]  # y (T, B, D * H), final_state (S, L * D, B, H)
     dy: np.ndarray | None  # (T, B, D * H); None: no gradients in this case
-    dstate: np.ndarray | None  # (S, L * D, B, H)
+    dstate: Any  # (S, L * D, B, H)
     gradients: dict[
         str, Any
     ]  # dx, dstate, grads {name: array}, of (y * dy).sum() + (final_state * dstate).sum()
     dtype: np.dtype  # in which it was computed, and of all its arrays but lengths
+
+
+def states(arrays: Arrays, name: str) -> Any:
+    """An array, or a tuple of those that are numbered."""
+    return arrays[name] if name in arrays else tuple(arrays[f"{name}/{q}"] for q in (0, 1))
 
 
 def load() -> dict[str, Case]:
@@ -32,18 +39,20 @@ def load() -> dict[str, Case]:
             {key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)}
             for start in (f"{name}/in/", f"{name}/params/", f"{name}/out/", f"{name}/out/grads/")
         )
-        gradients = {"dx": expected["dx"], "dstate": expected["dstate"], "grads": grads} if grads else {}
+        gradients = (
+            {"dx": expected["dx"], "dstate": states(expected, "dstate"), "grads": grads} if grads else {}
+        )
         cases[name] = Case(
             cell=name.split("-")[0],
             inputs={
                 "x": given["x"],
-                "state": given["state"],
+                "state": states(given, "state"),
                 "params": params,
                 "lengths": given.get("lengths"),
             },
-            outputs={"y": expected["y"], "final_state": expected["final_state"]},
+            outputs={"y": expected["y"], "final_state": states(expected, "final_state")},
             dy=given.get("dy"),
-            dstate=given.get("dstate"),
+            dstate=states(given, "dstate") if grads else None,
             gradients=gradients,
             dtype=given["x"].dtype,
         )
