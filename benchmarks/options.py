@@ -1,5 +1,7 @@
 """What the options of a cell cost: each beside the plain cell, in turn, in one run.
 
+"work" is the size of the products beside the plain cell's: what a projection, or one gate less, saves.
+
 usage: python -m benchmarks.options [--rounds N] [--threads N]
 """
 
@@ -38,13 +40,19 @@ WITHOUT_PRODUCT = {"MinGRU": pyrnn.MinGRU, "MinLSTM": pyrnn.MinLSTM, "IndRNN": p
 def calls(layer: pyrnn.LSTM, T: int, B: int, inputs: int) -> dict[str, Callable[[], object]]:
     """Inference and a training step."""
     x = np.random.default_rng(0).standard_normal((T, B, inputs), np.float32)
-    dy = np.ones((T, B, layer.hidden_size), np.float32)
+    dy = np.ones((T, B, layer._widths[0]), np.float32)
 
     def train() -> object:
         _, pull = layer.vjp(x)
         return pull(dy)
 
     return {"inference": lambda: layer(x), "training": train}
+
+
+def products(layer: pyrnn.LSTM) -> int:
+    """Weights that each step multiplies."""
+    names = ("weight_ih", "weight_hh", "weight_hr")
+    return sum(array.size for name, array in layer.params.items() if name.startswith(names))
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
@@ -83,10 +91,13 @@ def main() -> None:
             make = PLAIN[kind]
             layers = {"plain": make(*shape[2:], rng=0)}
             layers |= {name: make(*shape[2:], rng=0, **options) for name, options in variants.items()}
+            if kind == "LSTM":
+                layers["proj_size=H/2"] = make(*shape[2:], rng=0, proj_size=shape[3] // 2)
             best = best_of(layers, shape, arguments.rounds)
             for name, modes in best.items():
                 cells = (f"{1e6 * t:8.0f} us {t / best['plain'][m]:4.2f}" for m, t in modes.items())
-                print(f"{shape!s:20}  {kind + ' ' + name:40}  " + "  ".join(cells))
+                work = products(layers[name]) / products(layers["plain"])
+                print(f"{shape!s:20}  {kind + ' ' + name:40}  " + "  ".join(cells) + f"   work {work:4.2f}")
     layers = {"GRU": pyrnn.GRU(*LONG[2:], rng=0)}
     layers |= {name: make(*LONG[2:], rng=0) for name, make in WITHOUT_PRODUCT.items()}
     best = best_of(layers, LONG, arguments.rounds)
