@@ -95,9 +95,9 @@ def run(layers: list[Layer], chain: bool = False) -> list[Ran]:
     ran, calls = [], []
     for layer in layers:
         cell, seq = layer.cell, layer.seq
-        (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
-        y = _core.empty((T, B, layer.widths[0]), dtype) if layer.y is None else layer.y
-        state = tuple(np.empty((B, width), dtype) for width in layer.widths)
+        (T, B, inputs), dtype, sizes = seq.x.shape, seq.x.dtype, layer.widths
+        y = _core.empty((T, B, sizes[0]), dtype) if layer.y is None else layer.y
+        state = tuple(np.empty((B, width), dtype) for width in sizes)
         kept = None
         if layer.back is not None:
             size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B, layer.options)
@@ -125,19 +125,19 @@ def pull(
     for one, dy, dstate in zip(kept, dys, dstates, strict=True):
         assert one is not None  # it ran in training
         layer, saved = one
-        cell, seq, units, outputs = layer.cell, layer.seq, layer.units, layer.widths[0]
+        cell, seq, units, sizes = layer.cell, layer.seq, layer.units, layer.widths
         own = count_units(cell, layer.options)
         (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
         rows, rows_hh = cell.gates * units, cell.recurrent * units
         dx = _core.empty((T, B, inputs), dtype)
-        dstate0 = tuple(np.empty((B, width), dtype) for width in layer.widths)
+        dstate0 = tuple(np.empty((B, width), dtype) for width in sizes)
         weights = Weights(
             _core.empty((rows, inputs), dtype),
-            _core.empty((rows_hh, outputs), dtype),
+            _core.empty((rows_hh, sizes[0]), dtype),
             np.empty(rows, dtype),
             np.empty(rows_hh, dtype),
             np.empty((own, units), dtype) if own else None,
-            _core.empty((outputs, units), dtype) if layer.options.projection else None,
+            _core.empty((sizes[0], units), dtype) if layer.options.projection else None,
         )
         if chain and results:
             dy = results[-1][0]
