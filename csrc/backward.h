@@ -14,7 +14,7 @@ enum {
     CARRY_NONE /* an episode began after this step */
 };
 
-typedef struct {
+struct backward_row {
     ptrdiff_t p, row, length;
     const real *prev[MAX_STATES], *next[MAX_STATES], *saved, *dy; /* of the step */
     real *ds; /* [S][Hp] gradient of the state after the step, but for the part through the products */
@@ -25,7 +25,7 @@ typedef struct {
     const real *read; /* what the step's product read of the state before it */
     const real *mask;
     uint32_t key[MAX_STATES];
-} backward_row;
+};
 
 /* The space that threads share, carved up. */
 typedef struct {
@@ -216,6 +216,26 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
         backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
 }
 
+/* The step of a row of a cell that has no recurrent product, as forward. */
+INLINE void backward_alone(const cell *c, back_function *back, const pyrnn_job *job, const real *units,
+                           share panels, const backward_row *row, int more, ptrdiff_t panel_step)
+{
+    if (c->general && !job->general && alones[job->layer.cell].backward) {
+        alones[job->layer.cell].backward(job, panels, row, more, panel_step);
+        return;
+    }
+    for (ptrdiff_t p = panels.from; p < panels.to; p++) {
+        if (more) { /* the next row's, which comes from far */
+            for (int k = 0; k < c->saves; k++)
+                __builtin_prefetch(row[1].saved + k * job->H + p * L);
+            for (int q = 0; q < c->states; q++)
+                __builtin_prefetch(row[1].prev[q] + p * L);
+            __builtin_prefetch(row[1].dy + p * L);
+        }
+        backward_point(c, back, 0, job, row, p * L, panel_step, vset(0), units);
+    }
+}
+
 /* One phase of one step for n rows, or, at the end of a block, COLLECT: the product of its first step alone, so
  * that da may be written anew. What arrives at phase p went through the product of phase p+1 of this step; what
  * arrives at the last phase, through that of phase 0 of the step after. */
@@ -228,13 +248,18 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, const 
     const int last = phase == c->phases - 1, through = last || phase == COLLECT ? 0 : phase + 1;
     const int first = c->phase[through].first * L;
     const ptrdiff_t width = phase_reads(c, job->H, through);
+    if (c->general && c->phase[through].count == 0) {
+        for (ptrdiff_t r = 0; r < n && phase != COLLECT; r++)
+            backward_alone(c, back, job, packed + lay->units, panels, rows + r, r + 1 < n, panel_step);
+        return;
+    }
     const span k = {panels_of(phase_units(c, job->H, through)), c->phase[through].count * L, panel_step};
     const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel */
     const pass walk = pass_of(panels, 1, n, turn);
     const int far = far_away(job, (panels.to - panels.from) * column);
     const row_split split = split_rows(n, tile_rows(walk.at_once));
-    int any = !last && k.length > 0;
-    for (ptrdiff_t r = 0; r < n && !any && k.length > 0; r++)
+    int any = !last;
+    for (ptrdiff_t r = 0; r < n && !any; r++)
         any = rows[r].carry == CARRY_BOTH;
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);

@@ -3,7 +3,7 @@
  * step by step, each tile's recurrent part is accumulated in registers and meets it in `point`. */
 
 /* A sequence of the strip on its way through the steps. */
-typedef struct {
+struct forward_row {
     ptrdiff_t p, row, length; /* sorted number, row of the caller, steps */
     const real *prev[MAX_STATES]; /* state before the step */
     real *next[MAX_STATES]; /* where the state after it goes */
@@ -14,7 +14,7 @@ typedef struct {
     const real *mask; /* that h is multiplied with for it, or NULL */
     real *masked; /* where h after the step goes, multiplied */
     uint32_t key[MAX_STATES];
-} forward_row;
+};
 
 /* The time index of step s, and whether an episode begins between it and the step before it. */
 INLINE ptrdiff_t time_of(const pyrnn_job *job, ptrdiff_t length, ptrdiff_t s)
@@ -217,15 +217,17 @@ INLINE const real *forward_reads(const cell *c, int phase, const pyrnn_job *job,
     return c->general ? row->read : row->prev[0];
 }
 
-/* The step of a cell that has no recurrent product. */
+/* The step of a row of a cell that has no recurrent product: a pass over its units, compiled for itself (cells.def) where
+ * the cell has no options. */
 INLINE void forward_alone(const cell *c, point_function *point, const pyrnn_job *job, const real *units,
-                          share panels, const forward_row *rows, ptrdiff_t n, const real *ax,
-                          ptrdiff_t ax_panel)
+                          share panels, const forward_row *row, const real *ax, ptrdiff_t ax_panel)
 {
-    for (ptrdiff_t r = 0; r < n; r++)
-        for (ptrdiff_t p = panels.from; p < panels.to; p++)
-            forward_point(c, point, 0, job, rows + r, p * L, ax + p * ax_panel + r * c->gates * L, NULL,
-                          units);
+    if (c->general && !job->general && alones[job->layer.cell].forward) {
+        alones[job->layer.cell].forward(job, panels, row, ax, ax_panel);
+        return;
+    }
+    for (ptrdiff_t p = panels.from; p < panels.to; p++)
+        forward_point(c, point, 0, job, row, p * L, ax + p * ax_panel, NULL, units);
 }
 
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
@@ -237,7 +239,9 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, const
     const ptrdiff_t K = phase_reads(c, job->H, phase);
     const span k = {1, K, 0};
     if (c->general && count == 0) {
-        forward_alone(c, point, job, packed + lay->units, panels, rows, n, ax, ax_panel);
+        for (ptrdiff_t r = 0; r < n; r++)
+            forward_alone(c, point, job, packed + lay->units, panels, rows + r, ax + r * c->gates * L,
+                          ax_panel);
         return;
     }
     const pass walk = pass_of(panels, count, n, back);

@@ -74,6 +74,17 @@ static cell resolved(pyrnn_layer *layer)
 
 #include "noise.h"
 
+/* What is compiled for itself of a cell without a recurrent product. */
+typedef struct forward_row forward_row;
+typedef struct backward_row backward_row;
+typedef struct {
+    void (*forward)(const pyrnn_job *job, share panels, const forward_row *row, const real *ax,
+                    ptrdiff_t ax_panel);
+    void (*backward)(const pyrnn_job *job, share panels, const backward_row *row, int more,
+                     ptrdiff_t panel_step);
+} pass_alone;
+static const pass_alone alones[PYRNN_CELLS];
+
 #include "forward.h"
 
 #include "step.h"
@@ -105,9 +116,31 @@ static cell resolved(pyrnn_layer *layer)
     {                                                                                                        \
         step(&name, name##_point, name##_forward, prepared, x, state0, state, y);                            \
     }
+#define ALONE(name, ...)                                                                                     \
+    static void name##_forward_alone(const pyrnn_job *job, share panels, const forward_row *row,             \
+                                     const real *ax, ptrdiff_t ax_panel)                                     \
+    {                                                                                                        \
+        forward_alone(&name, name##_point, job, NULL, panels, row, ax, ax_panel);                            \
+    }                                                                                                        \
+    static void name##_backward_alone(const pyrnn_job *job, share panels, const backward_row *row, int more, \
+                                      ptrdiff_t panel_step)                                                  \
+    {                                                                                                        \
+        backward_alone(&name, name##_back, job, NULL, panels, row, more, panel_step);                        \
+    }
 #endif
 #include "cells.def"
+#undef ALONE
 #undef PLAIN
+
+#ifndef PYRNN_ONE_DRIVER
+#define PLAIN(...)
+#define ALONE(name, ...) [PYRNN_##name] = {name##_forward_alone, name##_backward_alone},
+static const pass_alone alones[PYRNN_CELLS] = {
+#include "cells.def"
+};
+#undef ALONE
+#undef PLAIN
+#endif
 #undef CELL
 
 /* All others, and cells with options, share one. */
