@@ -50,3 +50,40 @@ def test_exploding_gradient(run, capsys):
     losses, norms, _ = runs["clipped at 0.3"]
     assert len(losses) == 300 and np.mean(losses[-20:]) < 0.45  # a constant has about 0.5
     assert "no clipping: loss" in capsys.readouterr().out
+
+
+def test_adding_problem(run):
+    found = run(
+        "adding_problem", "--steps 10 --hidden 16 --count 2000 --epochs 30 --lr 0.01 --cells gru lstm rnn"
+    )
+    assert list(found) == ["gru", "lstm", "rnn"]
+    for cell in ("gru", "lstm"):  # who always answers 1 has 1/6
+        assert min(found[cell]["val_loss"]) < 0.02
+
+
+def test_forecast(run, tmp_path_factory):
+    table = tmp_path_factory.mktemp("data") / "rises.csv"
+    table.write_text("t,value\n" + "\n".join(f"{t},{math.sin(t)}" for t in range(120)))
+    found = run("forecast", f"--epochs 30 --members 1 --data {table}")
+    assert found["sine"]["LSTM"] < found["sine"]["persistence"]
+    assert found["rises"]["LSTM"] < 0.5 * found["rises"]["persistence"]
+
+
+def test_forecast_refuses_what_is_no_table(run, tmp_path):
+    with pytest.raises(SystemExit, match="cannot read --data"):
+        run("forecast", f"--epochs 1 --members 1 --data {tmp_path / 'none.csv'}")
+
+
+def test_music(run):
+    found = run("music", "--cells lstm --hidden 64 --epochs 30 --batch 8 --weights 0 --recurrent 0")
+    assert found["lstm"] < 10  # coins that know how many keys sound have 16
+
+
+def test_music_refuses_what_is_no_archive(run, tmp_path):
+    (tmp_path / "none.npz").write_bytes(b"nothing")
+    with pytest.raises(SystemExit, match="cannot read --data"):
+        run("music", f"--data {tmp_path / 'none.npz'}")
+
+
+def test_sentiment(run):
+    assert run("sentiment", "--hidden 32 --embedding 32 --lr 0.01") > 0.9  # the half is chance
