@@ -62,20 +62,6 @@ static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, b
     return used;
 }
 
-/* Rows of the block's strip that have a step s. */
-INLINE ptrdiff_t block_active(const pyrnn_job *job, const pyrnn_block *b, ptrdiff_t s)
-{
-    return max_of(min_of(job_active(job, s), b->p1) - b->p0, 0);
-}
-
-static ptrdiff_t block_pairs(const pyrnn_job *job, const pyrnn_block *b)
-{
-    ptrdiff_t pairs = 0;
-    for (ptrdiff_t s = b->s0; s < b->s1; s++)
-        pairs += block_active(job, b, s);
-    return pairs;
-}
-
 /* gradients.h: dx of some of the block's pairs. */
 static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs,
                             share mine);

@@ -16,47 +16,12 @@ struct forward_row {
     uint32_t key[MAX_STATES];
 };
 
-/* The time index of step s, and whether an episode begins between it and the step before it. */
-INLINE ptrdiff_t time_of(const pyrnn_job *job, ptrdiff_t length, ptrdiff_t s)
-{
-    return job->reverse ? length - 1 - s : s;
-}
-
-INLINE int cut_before(const pyrnn_job *job, ptrdiff_t row, ptrdiff_t length, ptrdiff_t s)
-{
-    if (!job->reset || (job->reverse && s == 0))
-        return 0;
-    ptrdiff_t t = job->reverse ? length - s : s; /* the later of the two steps in time */
-    return job->reset[t * job->reset_step + row * job->reset_row] != 0;
-}
-
 /* The number of sequences among the first n (sorted) of this strip that have a step s. */
 INLINE ptrdiff_t still_active(const forward_row *rows, ptrdiff_t n, ptrdiff_t s)
 {
     while (n > 0 && rows[n - 1].length <= s)
         n--;
     return n;
-}
-
-/* What training keeps: each state of all pairs, then their saved values. */
-INLINE real *kept_state(const cell *c, const pyrnn_job *job, int q, ptrdiff_t pair)
-{
-    ptrdiff_t H = job->H;
-    return (real *)job->saved + states_width(c, H, q) * job->pairs + pair * state_width(c, H, q);
-}
-
-INLINE real *kept_saves(const cell *c, const pyrnn_job *job, ptrdiff_t pair)
-{
-    return (real *)job->saved + states_width(c, job->H, c->states) * job->pairs + pair * c->saves * job->H;
-}
-
-/* And the masked h: of the rows before their first step, then of every pair. */
-INLINE real *masked_states(const cell *c, const pyrnn_job *job) { return kept_saves(c, job, job->pairs); }
-
-/* State q of a row before its first step. */
-INLINE const real *initial_state(const cell *c, const pyrnn_job *job, const real *zero, int q, ptrdiff_t row)
-{
-    return job->state0[q] ? (const real *)job->state0[q] + row * state_width(c, job->H, q) : zero;
 }
 
 /* The same for what only a general cell needs. */

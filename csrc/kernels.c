@@ -74,6 +74,8 @@ static cell resolved(pyrnn_layer *layer)
 
 #include "noise.h"
 
+#include "states.h"
+
 /* What is compiled for itself of a cell without a recurrent product. */
 typedef struct forward_row forward_row;
 typedef struct backward_row backward_row;

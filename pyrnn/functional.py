@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
-from ._call import kind_of
 from ._parameters import as_array, as_real
 from ._registry import ACTIVATIONS, CELLS, MOST, PLAIN, Cell, Options, count_units, find, read_options, widths
+from ._states import Stacked, States, apart, read_projection, together
 from ._threads import get_num_threads
 
 __all__ = ["ACTIVATIONS", "CELLS", "forward", "vjp"]
 
 Array = NDArray[Any]
-States = tuple[Array, ...]
-Stacked = Any  # states in one array (S, B, H), or as States where h is projected
 Given = tuple[Array | None, ...]  # states of which some may be left out, for zeros
 
 
@@ -243,7 +241,7 @@ def forward(
     weights, seq, options = _read(entry, x, state, *matrices, options, lengths, reset, reverse)
     packed = pack(entry, _core.FORWARD, weights, options)
     (done,) = run([Layer(entry, packed, None, len(weights.w_ih) // entry.gates, seq, options=options)])
-    return done.y, _together(done.state)
+    return done.y, together(done.state)
 
 
 def vjp(
@@ -318,33 +316,12 @@ def vjp(
 
     def pull_arrays(dy: ArrayLike, dstate: Stacked | None = None) -> dict[str, Any]:
         dy = _check.strided(dy, dtype, "dy", (T, B, sizes[0]))
-        ((dx, dstate0, back),) = pull([kept], [dy], [_apart(dstate, dtype, "dstate", B, sizes)])
+        ((dx, dstate0, back),) = pull([kept], [dy], [apart(dstate, dtype, "dstate", B, sizes)])
         names = ("dw_ih", "dw_hh", "db_ih", "db_hh", "dw_units", "dw_hr")
         grads = {name: a for name, a in zip(names, back, strict=True) if a is not None}
-        return {"dx": dx, "dstate": _together(dstate0), **grads}
+        return {"dx": dx, "dstate": together(dstate0), **grads}
 
-    return (y, _together(state)), pull_arrays
-
-
-def _together(states: States) -> Stacked:
-    """States as callers take and give them: one array, where they are of one width."""
-    return np.stack(states) if len({part.shape for part in states}) == 1 else states
-
-
-def _apart(
-    state: Stacked | None, dtype: np.dtype[Any], name: str, B: int, sizes: tuple[int, ...]
-) -> States | None:
-    """The way back, checked."""
-    if state is None:
-        return None
-    if len(set(sizes)) == 1:
-        return tuple(_check.contiguous(state, dtype, name, (len(sizes), B, sizes[0])))
-    if not isinstance(state, (tuple, list)) or len(state) != len(sizes):
-        raise TypeError(f"{name} must be a tuple of {len(sizes)} arrays (h, c), got {kind_of(state)}")
-    return tuple(
-        _check.contiguous(part, dtype, f"{name}[{q}]", (B, size))
-        for q, (part, size) in enumerate(zip(state, sizes, strict=True))
-    )
+    return (y, together(state)), pull_arrays
 
 
 def _has_peepholes(entry: Cell, w_units: ArrayLike | None) -> bool:
@@ -383,12 +360,12 @@ def _read(
     if units < 1:
         raise ValueError(f"w_hh must have shape ({entry.recurrent}*H, H) with H at least 1, got {w_hh.shape}")
     if w_hr is not None:
-        w_hr = _read_projection(entry, w_hr, dtype, outputs)
+        w_hr = read_projection(entry, w_hr, dtype, outputs)
         units = w_hr.shape[1]
         options = options._replace(projection=outputs)
     rows, rows_hh = entry.gates * units, entry.recurrent * units
     check_size(entry, dtype, x.shape, units, "x")
-    state = _apart(state, dtype, "state", B, widths(entry, units, options))
+    state = apart(state, dtype, "state", B, widths(entry, units, options))
     own = count_units(entry, options)
     if w_units is None and own:
         raise ValueError(f"w_units must have shape ({own}, {units}), got None")
@@ -404,13 +381,3 @@ def _read(
     )
     steps, episodes = _check.lengths(lengths, T, B), _check.reset(reset, (T, B))
     return weights, Sequence(x, state, steps, episodes, _check.flag(reverse, "reverse")), options
-
-
-def _read_projection(entry: Cell, w_hr: ArrayLike, dtype: np.dtype[Any], outputs: int) -> Array:
-    """Check `w_hr` (P, H) of a cell whose w_hh has `outputs` columns, P."""
-    if entry.states == 1:
-        raise ValueError(f"w_hr must be None for {entry.name}, which has no cell state")
-    array = as_real(w_hr, dtype, "w_hr")
-    if array.ndim != 2 or len(array) != outputs or outputs >= array.shape[1]:
-        raise ValueError(f"w_hr must have shape ({outputs}, H) with H above {outputs}, got {array.shape}")
-    return _check.contiguous(array, dtype, "w_hr", array.shape)
