@@ -51,7 +51,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike], documen
     told["sha256"] = _digest(stored, told, metadata)
     text = json.dumps(told)
     data: bytes = library.numpy.save(stored, metadata={KEY: text} | metadata)
-    _replace(Path(path), data)
+    replace(Path(path), data)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Arrays, Document]:
@@ -118,7 +118,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], document: Document, metadata: Ma
     return found.hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
     """Put `data` in the place of a file: in another file first, until all of it is on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

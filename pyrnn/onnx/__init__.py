@@ -5,5 +5,6 @@ The package `onnx` reads and writes the format: ``pip install "pyrnn[onnx]"``.
 
 from ._model import Model, load
 from ._read import Value
+from ._save import save
 
-__all__ = ["Model", "Value", "load"]
+__all__ = ["Model", "Value", "load", "save"]

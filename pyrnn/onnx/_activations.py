@@ -35,6 +35,9 @@ KNOWN = {
 """By name in small letters; ONNX's are read in either case."""
 
 
+SIXTH = float(np.float32(1 / 6))  # what a file has for 1/6, the slope of most hard sigmoids
+
+
 class Activation(NamedTuple):
     """An activation with its alpha and beta."""
 
@@ -83,7 +86,8 @@ def read(names: list[str], alphas: list[float], betas: list[float]) -> list[Acti
         numbers = []
         for i, argument in enumerate(("activation_alpha", "activation_beta")[: known.parameters]):
             if lists[i]:
-                numbers.append(lists[i].pop(0))
+                number = lists[i].pop(0)
+                numbers.append(1 / 6 if number == SIXTH else number)
             elif i < len(known.defaults):
                 numbers.append(known.defaults[i])
             else:

@@ -125,7 +125,8 @@ def _dropout(node: Node) -> Function:
 
 def _layer_normalization(node: Node) -> Function:
     """In the kernel, whose sums are those of the dtype of X, whatever stash_type asks."""
-    eps, axis = float(np.float32(node.attributes["epsilon"])), node.attributes["axis"]
+    # The shortest decimal that is this float32: what was meant, which in float64 makes a difference.
+    eps, axis = float(str(np.float32(node.attributes["epsilon"]))), node.attributes["axis"]
     stash, more = (
         np.dtype(np.float32 if node.attributes["stash_type"] == 1 else np.float64),
         len(node.outputs) > 1,
