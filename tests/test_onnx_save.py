@@ -130,7 +130,8 @@ CHAINS = {
     "nested": lambda d: Sequential(Sequential(Linear(I, H, dtype=d)),
                                    Sequential(Sequential(LSTM(H, H, dtype=d)))),
     "norms": lambda d: Sequential(LayerNorm(I, dtype=d), GRU(I, H, dtype=d),
-                                  LayerNorm(H, bias=False, dtype=d), LayerNorm(H, elementwise_affine=False, dtype=d)),
+                                  LayerNorm(H, bias=False, dtype=d),
+                                  LayerNorm(H, elementwise_affine=False, dtype=d)),
     "attention": lambda d: Sequential(PositionalEncoding(), MultiHeadAttention(I, 2, dtype=d, rng=1)),
     "attention, batch first": lambda d: Sequential(
         PositionalEncoding(batch_first=True),
