@@ -22,7 +22,10 @@ import numpy as np
 
 import pyrnn
 
-CELLS = {"gru": (pyrnn.GRU, 0.01), "lstm": (pyrnn.LSTM, 0.01), "rnn": (pyrnn.RNN, 0.002)}
+CELLS = {"gru": pyrnn.GRU, "lstm": pyrnn.LSTM, "rnn": pyrnn.RNN}
+# Step size, pieces a step, and dropout of the state and of the recurrent weights: the best on the validation set.
+GATED = {"lr": 0.01, "batch": 16, "recurrent": 0.1, "weights": 0.3}
+SETTINGS = {"gru": GATED, "lstm": GATED, "rnn": {"lr": 0.003, "batch": 8, "recurrent": 0.2, "weights": 0.0}}
 KEYS = 88
 PARTS = ("train", "valid", "test")
 
@@ -60,24 +63,32 @@ def next_steps(pieces):
     return [piece[:-1] for piece in pieces], [piece[1:] for piece in pieces]
 
 
-def make(cell, given, rng):
-    kind, _ = CELLS[cell]
-    layer = kind(KEYS, given.hidden, recurrent_dropout=given.recurrent, weight_dropout=given.weights, rng=rng)
+def settings(cell, given):
+    """What a cell is trained with: what was given, else its own."""
+    own = SETTINGS[cell]
+    return {name: own[name] if getattr(given, name) is None else getattr(given, name) for name in own}
+
+
+def make(cell, given, use, rng):
+    layer = CELLS[cell](
+        KEYS, given.hidden, recurrent_dropout=use["recurrent"], weight_dropout=use["weights"], rng=rng
+    )
     head = pyrnn.Dropout(given.dropout, rng=rng), pyrnn.Linear(given.hidden, KEYS, rng=rng)
     return pyrnn.Sequential(layer, *head)
 
 
 def train(cell, given, pieces, rng):
-    model = make(cell, given, rng)
-    steps = given.epochs * -(-len(pieces["train"]) // given.batch)
+    use = settings(cell, given)
+    model = make(cell, given, use, rng)
+    steps = given.epochs * -(-len(pieces["train"]) // use["batch"])
     history = pyrnn.fit(
         model,
         *next_steps(pieces["train"]),
         loss="binary_cross_entropy",
-        optimizer=pyrnn.Adam(model, lr=pyrnn.schedules.Cosine(CELLS[cell][1], steps, 1e-5)),
-        clip_norm=1.0,
+        optimizer=pyrnn.Adam(model, lr=pyrnn.schedules.Cosine(use["lr"], steps, 1e-5)),
+        clip_norm=1 / KEYS,  # the loss is a mean over the keys: 1 for the sum
         epochs=given.epochs,
-        batch_size=given.batch,
+        batch_size=use["batch"],
         validation_data=next_steps(pieces["valid"]),
         rng=rng,
     )
@@ -123,12 +134,11 @@ def parse(arguments=None):
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="default: all three")
     parser.add_argument("--hidden", type=positive(int), default=200, help="units; default: 200")
     parser.add_argument("--epochs", type=positive(int), default=60, help="default: 60")
-    parser.add_argument("--batch", type=positive(int), default=16, help="pieces a step; default: 16")
     parser.add_argument("--dropout", type=float, default=0.3, help="of the output; default: 0.3")
-    parser.add_argument("--recurrent", type=float, default=0.1, help="dropout of the state; default: 0.1")
-    parser.add_argument(
-        "--weights", type=float, default=0.3, help="dropout of recurrent weights; default: 0.3"
-    )
+    parser.add_argument("--lr", type=positive(float), help="first step size; default: the cell's own")
+    parser.add_argument("--batch", type=positive(int), help="pieces a step; default: the cell's own")
+    parser.add_argument("--recurrent", type=float, help="dropout of the state; default: the cell's own")
+    parser.add_argument("--weights", type=float, help="dropout of recurrent weights; default: the cell's own")
     return parser.parse_args(arguments)
 
 
