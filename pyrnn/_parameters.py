@@ -62,11 +62,27 @@ def as_array(value: ArrayLike, name: str) -> NDArray[Any]:
         `value` is a ragged nest of sequences.
     """
     try:
-        return np.asarray(value)
+        return _seen_by_numpy(value)
     except ValueError as error:
         raise ValueError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
     except Exception as error:  # whatever a foreign __array__ raises, e.g. a tensor that requires grad
         raise TypeError(f"{name} must be array_like, got {type(value).__name__}: {error}") from error
+
+
+def _seen_by_numpy(value: Any) -> NDArray[Any]:
+    """The memory of whatever holds an array, or an array of what else there is."""
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)
+    if type(value).__module__.partition(".")[0] == "pyarrow" and hasattr(value.type, "list_size"):
+        shape = [len(value)]  # NumPy would make an array of arrays of it
+        while hasattr(value.type, "list_size"):
+            if value.null_count:
+                raise ValueError(f"{value.null_count} of its lists are null")
+            shape.append(value.type.list_size)
+            value = value.flatten()
+        flat: NDArray[Any] = value.to_numpy(zero_copy_only=True)
+        return flat.reshape(shape)
+    return np.asarray(value)
 
 
 def as_real(value: ArrayLike, dtype: np.dtype[Any], name: str) -> NDArray[Any]:

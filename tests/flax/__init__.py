@@ -1,0 +1,1 @@
+"""What needs flax, which the project does not install: not collected where it is missing."""
