@@ -26,6 +26,10 @@ napoleon_google_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
+suppress_warnings = [
+    "ref.python"
+]  # the type "dtype" of an argument is no link to one of the layers' attributes
+
 html_theme = "furo"
 html_title = f"pyrnn {version}"
 html_show_sphinx = False

@@ -23,7 +23,7 @@ import numpy as np
 import pyrnn
 
 CELLS = {"gru": pyrnn.GRU, "lstm": pyrnn.LSTM, "rnn": pyrnn.RNN}
-# Step size, pieces a step, and dropout of the state and of the recurrent weights: the best on the validation set.
+# Step size, pieces a step, dropout of the state and of the recurrent weights: best in validation
 GATED = {"lr": 0.01, "batch": 16, "recurrent": 0.1, "weights": 0.3}
 SETTINGS = {"gru": GATED, "lstm": GATED, "rnn": {"lr": 0.003, "batch": 8, "recurrent": 0.2, "weights": 0.0}}
 KEYS = 88
