@@ -31,6 +31,7 @@ from .independent import IndRNN, MinGRU, MinLSTM
 from .layers import (
     AdditiveAttention,
     Bidirectional,
+    Checkpointed,
     DotAttention,
     Dropout,
     Embedding,
@@ -59,6 +60,7 @@ __all__ = [
     "AdamW",
     "AdditiveAttention",
     "Bidirectional",
+    "Checkpointed",
     "DivergenceError",
     "DotAttention",
     "Dropout",

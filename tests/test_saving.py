@@ -12,7 +12,17 @@ import pytest
 import safetensors.numpy
 
 import pyrnn
-from pyrnn import GRU, LSTM, Adam, Bidirectional, Linear, Sequential, TransformerEncoderLayer, saving
+from pyrnn import (
+    GRU,
+    LSTM,
+    Adam,
+    Bidirectional,
+    Checkpointed,
+    Linear,
+    Sequential,
+    TransformerEncoderLayer,
+    saving,
+)
 from pyrnn._layer import Layer
 
 from .models import same
@@ -31,6 +41,7 @@ def values(cls):
         "cell_clip": [1.5],
         "padding_idx": [2],
         "value_size": [4],
+        "segments": [3],
         "dtype": [np.float64],
     }
 
@@ -44,7 +55,7 @@ def required(cls):
             Sequential(Linear(4, 2, rng=1), pyrnn.Dropout(0.25)),
             pyrnn.LayerNorm(2),
         ), {}
-    if cls is Bidirectional:
+    if cls in (Bidirectional, Checkpointed):
         return (LSTM(3, 4, num_layers=2, rng=0),), {}
     return (), {name: 4 for name, p in parameters.items() if p.default is p.empty}
 

@@ -6,6 +6,7 @@ Each is a `pyrnn._layer.Layer`, whose docstring says what that asks of it.
 from .alignment import AdditiveAttention, DotAttention
 from .attention import MultiHeadAttention
 from .bidirectional import Bidirectional
+from .checkpointed import Checkpointed
 from .dropout import Dropout
 from .embedding import Embedding
 from .last_step import LastStep
@@ -18,6 +19,7 @@ from .transformer import TransformerEncoderLayer
 __all__ = [
     "AdditiveAttention",
     "Bidirectional",
+    "Checkpointed",
     "DotAttention",
     "Dropout",
     "Embedding",
