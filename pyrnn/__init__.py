@@ -25,6 +25,7 @@ from . import (
 )
 from ._config import choose_isa, show_config
 from ._core import empty_cache
+from ._summary import summary
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell
 from .independent import IndRNN, MinGRU, MinLSTM
@@ -106,6 +107,7 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "summary",
     "text",
     "training",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .. import _check
 from .._layer import Container, Gradients, Layer
 from .._random import as_generator
+from .._summary import summary
 from ..cells import _Cell
 from ..training import evaluate, fit, predict
 
@@ -94,6 +95,7 @@ class Sequential(Container):
     fit = fit
     evaluate = evaluate
     predict = predict
+    summary = summary
 
     def __call__(
         self,
