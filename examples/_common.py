@@ -14,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import pyrnn
+from pyrnn import plot
 
 try:
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ try:
 except ImportError as error:
     raise SystemExit(f'{error.name} is missing; install it with: pip install "pyrnn[examples]"') from error
 
-__all__ = ["Figure", "options", "positive", "replacing", "save", "start", "training"]
+__all__ = ["Figure", "draw_histories", "options", "positive", "replacing", "save", "start", "training"]
 
 
 def options(doc: str, name: str) -> argparse.ArgumentParser:
@@ -80,3 +81,15 @@ def save(figure: Any, path: Path) -> None:
     with replacing(path) as temporary:
         getattr(figure, "figure", figure).savefig(temporary, format="png", dpi=120)
     print(f"wrote {path}")
+
+
+def draw_histories(histories: dict[str, pyrnn.training.History], metric: str, label: str, path: Path) -> None:
+    """A panel a model, on one scale; of a run that Ctrl-C has ended in its first epoch there is nothing."""
+    shown = {name: history for name, history in histories.items() if history.epochs}
+    if not shown:
+        return
+    figure = Figure(figsize=(4.5 * len(shown), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, (name, history) in zip(panels, shown.items(), strict=True):
+        plot.history(history, axes, metric=metric).set(title=name, ylabel=label)
+    save(figure, path)

@@ -128,6 +128,7 @@ def main(argv=None):
     print("before training:", diagnostics.report(Network(given).rnn, x))
     runs = {"no clipping": train(given, math.inf)}
     runs |= {f"clipped at {clip:g}": train(given, clip) for clip in given.clip}
+    runs = {name: run for name, run in runs.items() if run[0]}  # but those that Ctrl-C ended at once
     for name, (losses, norms, rnn) in runs.items():
         last = np.mean(losses[-50:]) if math.isfinite(losses[-1]) else losses[-1]
         flow = diagnostics.report(rnn, x).slots["l0"]
@@ -135,7 +136,8 @@ def main(argv=None):
             f"{name}: loss {losses[0]:.3f} at first, {last:.3f} after {len(losses)} steps; largest norm of a"
             f" gradient {max(norms):.2g}, where dL/dh changed by {flow.factor:.2f} a step ({flow.verdict})"
         )
-    _common.save(draw(runs, given.lr), given.out / "clipping.png")
+    if runs:
+        _common.save(draw(runs, given.lr), given.out / "clipping.png")
     return runs
 
 
