@@ -29,8 +29,13 @@ VARIANTS = {
         "zoneout=0.1": {"zoneout": 0.1},
         "recurrent_dropout=0.2": {"recurrent_dropout": 0.2},
         "weight_dropout=0.2": {"weight_dropout": 0.2},
+        "layer_norm=True": {"layer_norm": True},
     },
-    "GRU": {"reset_after=False": {"reset_after": False}, "activation='relu'": {"activation": "relu"}},
+    "GRU": {
+        "reset_after=False": {"reset_after": False},
+        "activation='relu'": {"activation": "relu"},
+        "layer_norm=True": {"layer_norm": True},
+    },
     "RNN": {"nonlinearity='softsign'": {"nonlinearity": "softsign"}},
 }
 LONG = (512, 8, 256, 256)

@@ -60,13 +60,13 @@ typedef struct {
 
 DRIVER packed_matrix pack_keys(matrix from, ptrdiff_t keys, ptrdiff_t D, real *to)
 {
-    pack_columns(1, (const int[]){0}, D, keys, from.at, from.step, to);
+    pack_columns(1, (const tiny[]){0}, D, keys, from.at, from.step, to);
     return (packed_matrix){to, D, panels_of(keys)};
 }
 
 DRIVER packed_matrix pack_values(matrix from, ptrdiff_t rows, ptrdiff_t D, real *to)
 {
-    pack_rows(1, (const int[]){0}, D, rows, from.at, from.step, to);
+    pack_rows(1, (const tiny[]){0}, D, rows, from.at, from.step, to);
     return (packed_matrix){to, panels_of(rows) * L, panels_of(D)};
 }
 

@@ -25,6 +25,7 @@ struct backward_row {
     const real *read; /* what the step's product read of the state before it */
     const real *mask;
     uint32_t key[MAX_STATES];
+    real stats[2 * MAX_NORMS], sums[2 * MAX_NORMS];
 };
 
 /* The space that threads share, carved up. */
@@ -97,6 +98,7 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
     for (int q = 0; q < c->states; q++)
         if (zones(job, q))
             row->key[q] = noise_key(job, q, t, row->row);
+    cell_statistics(c, last_of_formula(c), row->saved, job->H, row->stats);
 }
 
 /* Lists the pair for the products. */
@@ -147,7 +149,7 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
                            const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
                            const real *units)
 {
-    const place at = {&job->layer, units + j * c->units};
+    const place at = {&job->layer, units + j * own_weights(c), row->stats, row->sums};
     const int last = last_of_formula(c), first_state = c->projected ? 1 : 0; /* as forward */
     V past[MAX_STATES];
     ptrdiff_t H = job->H, n = H - j, Hp = panels_of(H) * L;
@@ -156,7 +158,7 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
         s0[q] = get(row->prev[q] + j, n);
         s1[q] = get(row->next[q] + j, n);
     }
-    for (int k = 0; k < c->saves; k++)
+    EACH_BIT (k, 0, c->saves, c, c->phase[phase].looks_back)
         saved[k] = get(row->saved + k * H + j, n);
     if (c->general && job->mask && !(c->projected && phase == last))
         acc = acc * get(row->mask + j, n);
@@ -166,17 +168,14 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
         ds[q] = phase == last ? backward_state(c, job, row, q, j, n, acc, past + q)
                               : vloada(row->ds + q * Hp + j);
     real *out = row->da + j / L * panel_step;
-    for (int k = 0; k < c->slots; k++)
-        da[k] = phase == last ? vset(0) : vloada(out + k * L);
+    if (last > 0)
+        EACH_BIT (k, 0, c->slots, c, c->phase[phase].needs)
+            da[k] = vloada(out + k * L);
     back(phase, acc, saved, s0, s1, ds, da, c->general ? &at : NULL);
     for (int q = first_state; c->general && phase == last && q < c->states; q++)
         ds[q] = ds[q] + past[q];
-    /* What the product of the phase after reads, others may be reading now; that phase has written it. */
-    const int kept = phase == c->phases - 1 ? 0 : c->phase[phase + 1].count;
-    const int first_kept = kept ? c->phase[phase + 1].first : 0;
-    for (int k = 0; k < c->slots; k++)
-        if (k < first_kept || k >= first_kept + kept)
-            vstorea(out + k * L, da[k]);
+    EACH_BIT (k, 0, c->slots - (c->projected > 0), c, c->phase[phase].fills)
+        vstorea(out + k * L, da[k]);
     for (int q = first_state; q < c->states; q++)
         vstorea(row->ds + q * Hp + j, ds[q]);
 }
@@ -186,6 +185,8 @@ NOINLINE static void backward_general(const cell *c, back_function *back, int ph
                                       const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
                                       const real *units)
 {
+    if (!c->general)
+        __builtin_unreachable();
     if (projects(c, phase))
         backward_projection(c, job, row, j, panel_step, acc);
     else
@@ -202,9 +203,10 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
         backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
 }
 
-/* The step of a row of a cell that has no recurrent product, as forward. */
-INLINE void backward_alone(const cell *c, back_function *back, const pyrnn_job *job, const real *units,
-                           share panels, const backward_row *row, int more, ptrdiff_t panel_step)
+/* A phase of a row at which nothing arrives through a product, as forward. */
+INLINE void backward_alone(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+                           const real *units, share panels, const backward_row *row, int more,
+                           ptrdiff_t panel_step)
 {
     if (c->general && !job->general && alones[job->layer.cell].backward) {
         alones[job->layer.cell].backward(job, panels, row, more, panel_step);
@@ -218,7 +220,7 @@ INLINE void backward_alone(const cell *c, back_function *back, const pyrnn_job *
                 __builtin_prefetch(row[1].prev[q] + p * L);
             __builtin_prefetch(row[1].dy + p * L);
         }
-        backward_point(c, back, 0, job, row, p * L, panel_step, vset(0), units);
+        backward_point(c, back, phase, job, row, p * L, panel_step, vset(0), units);
     }
 }
 
@@ -227,16 +229,51 @@ INLINE void backward_alone(const cell *c, back_function *back, const pyrnn_job *
  * arrives at the last phase, through that of phase 0 of the step after. */
 enum { COLLECT = -1 };
 
-INLINE void backward_phase(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+/* The phase whose product leads to this one. */
+INLINE int phase_through(const cell *c, int phase)
+{
+    return phase == COLLECT || phase == c->phases - 1 ? 0 : phase + 1;
+}
+
+/* The last phase that a row may go on to, without waiting for others, once it has begun this one. */
+INLINE int backward_until(const cell *c, int phase, const pyrnn_walk *me)
+{
+    int until = phase;
+    while (c->general && me->parts == 1 && until > 0 && c->phase[phase_through(c, phase)].count == 0 &&
+           c->phase[phase_through(c, until - 1)].count == 0)
+        until--;
+    return until;
+}
+
+/* The phases from this one down to `until`, to which no product leads, row after row. It takes the statistics of these phases
+ * and of the one after them: of the formula's last phase everybody has them, but who comes late has none of those between. */
+INLINE void backward_rows(const cell *c, back_function *back, int phase, int until, const pyrnn_job *job,
+                          const real *units, share panels, backward_row *rows, ptrdiff_t n,
+                          ptrdiff_t panel_step)
+{
+    for (ptrdiff_t r = 0; r < n; r++) {
+        backward_row *row = rows + r;
+        if (phase + 1 < last_of_formula(c))
+            cell_statistics(c, phase + 1, row->saved, job->H, row->stats);
+        for (int i = phase; i >= until; i--) {
+            if (i < last_of_formula(c))
+                cell_statistics(c, i, row->saved, job->H, row->stats);
+            cell_sums(c, i + 1, row->da, panel_step, row->saved, job->H, row->stats, units, row->sums);
+            backward_alone(c, back, i, job, units, panels, row, c->phases == 1 && r + 1 < n, panel_step);
+        }
+    }
+}
+
+INLINE void backward_phase(const cell *c, back_function *back, int phase, int until, const pyrnn_job *job,
                            const real *packed, const packed_layout *lay, const backward_space *space,
                            share panels, backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step, int turn)
 {
-    const int last = phase == c->phases - 1, through = last || phase == COLLECT ? 0 : phase + 1;
+    const int last = phase == c->phases - 1, through = phase_through(c, phase);
     const int first = c->phase[through].first * L;
     const ptrdiff_t width = phase_reads(c, job->H, through);
     if (c->general && c->phase[through].count == 0) {
-        for (ptrdiff_t r = 0; r < n && phase != COLLECT; r++)
-            backward_alone(c, back, job, packed + lay->units, panels, rows + r, r + 1 < n, panel_step);
+        if (phase != COLLECT)
+            backward_rows(c, back, phase, until, job, packed + lay->units, panels, rows, n, panel_step);
         return;
     }
     const span k = {panels_of(phase_units(c, job->H, through)), c->phase[through].count * L, panel_step};
@@ -367,20 +404,22 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
             active++;
         for (ptrdiff_t r = 0; r < active; r++)
             backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
-        for (int phase = c->phases - 1; phase >= 0; phase--)
+        for (int phase = c->phases - 1, until; phase >= 0; phase = until - 1) {
+            until = backward_until(c, phase, me);
             EACH_PART (part, me) {
-                for (ptrdiff_t r = 0; r < active && part == 0 && phase == 0; r++)
+                for (ptrdiff_t r = 0; r < active && part == 0 && until == 0; r++)
                     backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
-                backward_phase(c, back, phase, job, packed, &lay, &space,
+                backward_phase(c, back, phase, until, job, packed, &lay, &space,
                                panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, active,
                                panel_step, s & 1);
             }
+        }
         if (job->tells)
             backward_tell(c, job, b, &space, pairs, pair, s, &told);
     }
     if (b->s1 > b->s0)
         EACH_PART (part, me) {
-            backward_phase(c, back, COLLECT, job, packed, &lay, &space,
+            backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space,
                            panels_of_part(phase_reads(c, job->H, 0), grain, me, part), rows, active,
                            panel_step, 0);
             for (int q = 0; q < c->states; q++)

@@ -15,8 +15,9 @@
  *                         for itself
  *         at     in       the options and those weights; NULL for the plain cell
  *
- * A step has one phase for each product that must wait for a whole row: one for most cells. Phases run 0, 1,
- * ... forward and in the opposite order back.
+ * A step has one phase, or more where something must wait for a whole row: a second product, or the statistics of a
+ * normalization. Phases run 0, 1, ... forward and in the opposite order back. What a phase has saved, and the slots that it
+ * has filled, later ones read and nobody writes again.
  *
  * Slots number the gradients of pre-activations: the input's products read the slots 0..G-1, phase p's
  * recurrent product reads first..first+count-1, so a gradient that both share is stored once.
@@ -26,22 +27,45 @@
  * products: those with a second state. */
 #define NOINLINE __attribute__((noinline)) /* code that all cells share, outside the inner loops */
 
-enum { MAX_GATES = 4, MAX_SLOTS = 8, MAX_STATES = PYRNN_MAX_STATES, MAX_SAVES = 5, MAX_PHASES = 3 };
+enum {
+    MAX_GATES = 4,
+    MAX_SLOTS = 27,
+    MAX_STATES = PYRNN_MAX_STATES,
+    MAX_SAVES = 14,
+    MAX_PHASES = 4,
+    MAX_NORMS = 4,
+    MAX_UNITS = 13
+};
+
+typedef signed char tiny; /* a cell is copied in every call */
 
 typedef struct {
     const char *name;
-    int gates, slots, states, saves, phases;
+    tiny gates, slots, states, saves, phases;
     struct {
-        int first, count; /* slots */
-        int source; /* phases > 0: the saved value that the product reads; phase 0 reads the state h */
+        tiny first, count; /* slots of its product; count 0: it has none */
+        tiny source; /* phases > 0: the saved value that the product reads; phase 0 reads the state h */
+        /* Of several phases: bits of the saved values that it reads, writes, and reads on the way back; of the slots that
+         * it reads and writes there. */
+        unsigned reads, saves, looks_back, needs, fills;
     } phase[MAX_PHASES];
+    tiny norms;
+    struct {
+        tiny phase; /* that reads its statistics: one without a product */
+        tiny first, count; /* saved values of earlier phases: it runs over all of them in a row */
+        tiny gain,
+            slot; /* of the first one: its gain among own weights, and the gradient of what comes out */
+    } norm[MAX_NORMS];
     /* slot -> block of H rows in w_ih and in w_hh (PyTorch's order) */
-    int block_x[MAX_SLOTS], block_h[MAX_SLOTS];
-    int activation, recurrent_activation; /* by default */
-    int units; /* weights that each unit has for itself; their gradients are slots behind the others */
-    int peepholes; /* how many more, if the layer has them */
-    int general; /* runs with options: the driver looks at them. 0 where the compiler knows the cell */
-    int first_own; /* of a general cell: the slot of the first of those gradients */
+    tiny block_x[MAX_GATES], block_h[2 * MAX_GATES];
+    tiny activation, recurrent_activation; /* by default */
+    tiny units; /* weights that each unit has for itself; their gradients are slots behind the others */
+    tiny peepholes; /* how many more, if the layer has them */
+    /* Biases that `point` adds, and not the products: they come before those weights, input's and then recurrent ones. Their
+     * gradients are slots, the input's in the order of slots 0..G-1, the others in that of phase 0. */
+    tiny shifts, slot_x, slot_h;
+    tiny general; /* runs with options: the driver looks at them. 0 where the compiler knows the cell */
+    tiny first_own; /* of a general cell: the slot of the first of those gradients */
     ptrdiff_t projected; /* of a general cell: the width of state 0, which the last phase projects; or 0 */
 } cell;
 
@@ -70,11 +94,33 @@ INLINE ptrdiff_t phase_units(const cell *c, ptrdiff_t H, int phase)
     return projects(c, phase) ? c->projected : H;
 }
 
+/* The blocks of the matrix that a phase's slots are products with. */
+INLINE const tiny *phase_blocks(const cell *c, int phase)
+{
+    static const tiny only[] = {0};
+    return projects(c, phase) ? only : c->block_h + c->phase[phase].first;
+}
+
 /* Where a general cell computes. */
 typedef struct {
     const pyrnn_layer *options; /* no activation left at PYRNN_DEFAULT */
-    const real *units; /* [units][L] of the panel */
+    const real *units; /* [shifts + units][L] of the panel */
+    const real *stats, *sums; /* [norms][2] of the row: mean and scale; on the way back means of gradients */
 } place;
+
+/* The first bit from k on. Where the compiler knows the cell, k: it unrolls what counts. */
+INLINE int bit_from(const cell *c, unsigned mask, int k)
+{
+    return !c->general ? k : mask >> k ? k + __builtin_ctz(mask >> k) : MAX_SLOTS;
+}
+
+/* for (each k >= from and < n whose bit is in the mask; every such k if the formula has one phase) ... */
+#define EACH_BIT(k, from, n, c, mask)                                                                        \
+    for (int k = last_of_formula(c) ? bit_from(c, mask, from) : (from); k < (n);                             \
+         k = last_of_formula(c) ? bit_from(c, mask, k + 1) : k + 1)                                          \
+        if (!last_of_formula(c) || (c)->general || (mask) >> k & 1)
+
+INLINE int own_weights(const cell *c) { return c->shifts + c->units; }
 
 typedef void point_function(int phase, const V *ax, const V *ah, V *s, V *saved, const place *at);
 typedef void back_function(int phase, V acc, const V *saved, const V *s0, const V *s1, V *ds, V *da,

@@ -14,6 +14,7 @@ struct forward_row {
     const real *mask; /* that h is multiplied with for it, or NULL */
     real *masked; /* where h after the step goes, multiplied */
     uint32_t key[MAX_STATES];
+    real stats[2 * MAX_NORMS]; /* of the phase */
 };
 
 /* The number of sequences among the first n (sorted) of this strip that have a step s. */
@@ -129,26 +130,25 @@ INLINE void forward_panel(const cell *c, point_function *point, int phase, const
     const int last = last_of_formula(c),
               first_state = c->projected ? 1 : 0; /* which is not the projection's */
     ptrdiff_t H = job->H, n = H - j;
-    V a[MAX_GATES], s[MAX_STATES] = {0}, saved[MAX_SAVES] = {0};
-    const place at = {&job->layer, units + j * c->units};
+    V a[MAX_GATES], s[MAX_STATES] = {0}, saved[MAX_SAVES];
+    const place at = {&job->layer, units + j * own_weights(c), row->stats, NULL};
     for (int g = 0; g < c->gates; g++)
         a[g] = vloada(ax + g * L);
     for (int q = first_state; q < c->states; q++)
         s[q] = get(row->prev[q] + j, n);
     if (phase > 0)
-        for (int k = 0; k < c->saves; k++)
+        EACH_BIT (k, 0, c->saves, c, c->phase[phase].reads)
             saved[k] = get(row->saved + k * H + j, n);
     point(phase, a, ah, s, saved, c->general ? &at : NULL);
-    if (c->general && job->mask && phase < last)
+    if (c->general && job->mask && phase < last && c->phase[phase + 1].count > 0)
         saved[c->phase[phase + 1].source] *= get(row->mask + j, n);
     if (c->projected && phase == last)
         saved[c->saves - 1] = s[0];
     /* Without a way back, what no phase will read is not kept. */
     const int from = c->projected && phase == last && !job->saved ? c->saves - 1 : 0;
     if (row->saved)
-        for (int k = from; k < c->saves; k++)
-            if (phase == 0 || k != c->phase[phase].source) /* which the others' products are reading */
-                put(row->saved + k * H + j, saved[k], n);
+        EACH_BIT (k, from, c->saves, c, c->phase[phase].saves)
+            put(row->saved + k * H + j, saved[k], n);
     if (phase == last)
         for (int q = first_state; q < c->states; q++)
             forward_state(c, job, row, q, j, n, s[q]);
@@ -159,6 +159,8 @@ NOINLINE static void forward_general(const cell *c, point_function *point, int p
                                      const forward_row *row, ptrdiff_t j, const real *ax, const V *ah,
                                      const real *units)
 {
+    if (!c->general)
+        __builtin_unreachable();
     if (projects(c, phase))
         forward_state(c, job, row, 0, j, c->projected - j, ah[0]);
     else
@@ -182,31 +184,46 @@ INLINE const real *forward_reads(const cell *c, int phase, const pyrnn_job *job,
     return c->general ? row->read : row->prev[0];
 }
 
-/* The step of a row of a cell that has no recurrent product: a pass over its units, compiled for itself (cells.def) where
- * the cell has no options. */
-INLINE void forward_alone(const cell *c, point_function *point, const pyrnn_job *job, const real *units,
-                          share panels, const forward_row *row, const real *ax, ptrdiff_t ax_panel)
+/* The phase of a row that has no product: a pass over its units, compiled for itself (cells.def) where the cell has but
+ * that and no options. */
+INLINE void forward_alone(const cell *c, point_function *point, int phase, const pyrnn_job *job,
+                          const real *units, share panels, const forward_row *row, const real *ax,
+                          ptrdiff_t ax_panel)
 {
     if (c->general && !job->general && alones[job->layer.cell].forward) {
         alones[job->layer.cell].forward(job, panels, row, ax, ax_panel);
         return;
     }
     for (ptrdiff_t p = panels.from; p < panels.to; p++)
-        forward_point(c, point, 0, job, row, p * L, ax + p * ax_panel, NULL, units);
+        forward_point(c, point, phase, job, row, p * L, ax + p * ax_panel, NULL, units);
+}
+
+/* The phase up to which a row may go on, without waiting for others, once it has begun this one. */
+INLINE int forward_until(const cell *c, int phase, const pyrnn_walk *me)
+{
+    int until = phase + 1;
+    while (c->general && me->parts == 1 && c->phase[phase].count == 0 && until < c->phases &&
+           c->phase[until].count == 0)
+        until++;
+    return until;
 }
 
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
-INLINE void forward_phase(const cell *c, point_function *point, int phase, const pyrnn_job *job,
-                          const real *packed, const packed_layout *lay, share panels, const forward_row *rows,
+INLINE void forward_phase(const cell *c, point_function *point, int phase, int until, const pyrnn_job *job,
+                          const real *packed, const packed_layout *lay, share panels, forward_row *rows,
                           ptrdiff_t n, const real *ax, ptrdiff_t ax_panel, int back)
 {
     const int count = c->phase[phase].count, width = count * L;
     const ptrdiff_t K = phase_reads(c, job->H, phase);
     const span k = {1, K, 0};
     if (c->general && count == 0) {
+        /* Who has only some of the panels takes the statistics of whole rows all the same. */
         for (ptrdiff_t r = 0; r < n; r++)
-            forward_alone(c, point, job, packed + lay->units, panels, rows + r, ax + r * c->gates * L,
-                          ax_panel);
+            for (int part = phase; part < until; part++) {
+                cell_statistics(c, part, rows[r].saved, job->H, rows[r].stats);
+                forward_alone(c, point, part, job, packed + lay->units, panels, rows + r,
+                              ax + r * c->gates * L, ax_panel);
+            }
         return;
     }
     const pass walk = pass_of(panels, count, n, back);
@@ -335,11 +352,13 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             n = still_active(rows, n, s);
             for (ptrdiff_t r = 0; r < n; r++)
                 forward_advance(c, job, packed + lay.zero, rows + r, s);
-            for (int phase = 0; phase < c->phases; phase++)
+            for (int phase = 0, until; phase < c->phases; phase = until) {
+                until = forward_until(c, phase, me);
                 EACH_PART (part, me)
-                    forward_phase(c, point, phase, job, packed, &lay,
+                    forward_phase(c, point, phase, until, job, packed, &lay,
                                   panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, n, ax,
                                   pairs * c->gates * L, (s & 1) ^ job->back);
+            }
             ax += n * c->gates * L;
             if (tells)
                 progress_tell(tells, s + 1);

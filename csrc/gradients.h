@@ -82,7 +82,8 @@ static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_s
 {
     share mine = share_of(panels_of(job->H), thread, job->threads);
     for (ptrdiff_t panel = mine.from; panel < mine.to; panel++)
-        for (int k = 0; k < c->slots - (c->projected > 0); k++) { /* whose slot is the last and has no bias */
+        /* Of what comes before biases there are no sums, nor of the projection's slot, which is the last. */
+        for (int k = c->slot_x; k < c->slots - (c->projected > 0); k++) {
             real *sum = space->db + (panel * c->slots + k) * L;
             const real *da = space->da + (panel * pairs * c->slots + k) * L;
             V acc = b->first ? vset(0) : vloada(sum);
@@ -110,8 +111,8 @@ static void products(const pyrnn_job *job, const pyrnn_block *b, int thread)
 }
 
 /* out[block[slot]*H + unit] = sum[panel][first + slot][lane] */
-static void unpack_bias(const cell *c, int first, int count, const int *block, ptrdiff_t H, const real *sum,
-                        real *out)
+NOINLINE static void unpack_bias(const cell *c, int first, int count, const tiny *block, ptrdiff_t H,
+                                 const real *sum, real *out)
 {
     for (ptrdiff_t j0 = 0; j0 < H && out; j0 += L, sum += c->slots * L)
         for (int k = 0; k < count; k++)
@@ -126,16 +127,15 @@ static void finish(const pyrnn_job *job, int thread)
     backward_space_of(c, job, job->work, &space);
     unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
     for (int i = 0; i < c->phases; i++)
-        unpack_columns(c->phase[i].count, c->block_h + c->phase[i].first, phase_reads(c, job->H, i),
+        unpack_columns(c->phase[i].count, phase_blocks(c, i), phase_reads(c, job->H, i),
                        phase_units(c, job->H, i), space.dr[i], projects(c, i) ? job->dw_hr : job->dw_hh,
                        thread, job->threads);
     if (thread == 0) {
-        static const int in_order[] = {0, 1, 2};
         unpack_bias(c, c->first_own, c->units, in_order, job->H, space.db, job->dunits);
-        unpack_bias(c, 0, c->gates, c->block_x, job->H, space.db, job->db_ih);
+        unpack_bias(c, c->slot_x, c->gates, c->block_x, job->H, space.db, job->db_ih);
         for (int i = 0; i <= last_of_formula(c); i++)
-            unpack_bias(c, c->phase[i].first, c->phase[i].count, c->block_h + c->phase[i].first, job->H,
-                        space.db, job->db_hh);
+            unpack_bias(c, c->shifts ? c->slot_h : c->phase[i].first, c->phase[i].count, phase_blocks(c, i),
+                        job->H, space.db, job->db_hh);
     }
     for (ptrdiff_t p = thread; p < job->B && job->dx; p += job->threads)
         for (ptrdiff_t t = job_length(job, p); t < job->T; t++)

@@ -9,11 +9,14 @@
 #include "cell.h"
 
 #include "activation.h"
+#include "statistics.h"
 
 #include "cells/gru.h"
 #include "cells/gru_before.h"
+#include "cells/gru_norm.h"
 #include "cells/indrnn.h"
 #include "cells/lstm.h"
+#include "cells/lstm_norm.h"
 #include "cells/mingru.h"
 #include "cells/minlstm.h"
 #include "cells/rnn.h"
@@ -37,31 +40,33 @@ static back_function *const backs[] = {
 };
 
 /* A layer's cell, with its options. Without options it is the plain cell but for that. */
-static cell cell_of(const pyrnn_layer *layer)
+NOINLINE static cell cell_of(const pyrnn_layer *layer)
 {
     cell c = *cells[layer->cell];
     c.general = 1;
     if (layer->peepholes)
-        c.units += c.peepholes;
+        c.units = (tiny)(c.units + c.peepholes);
     c.first_own = c.slots;
-    c.slots += c.units;
+    c.slots = (tiny)(c.slots + c.units);
     if (layer->projection > 0) {
+        const int last = c.phases++;
         c.projected = layer->projection;
-        c.phase[c.phases].first = c.slots++;
-        c.phase[c.phases].count = 1;
-        c.phase[c.phases++].source = c.saves++;
+        c.phase[last - 1].saves |= 1u << c.saves;
+        c.phase[last].first = c.slots++;
+        c.phase[last].count = 1;
+        c.phase[last].source = c.saves++;
     }
     return c;
 }
 
 /* The same, and the layer's activations no longer by default. */
-static cell resolved(pyrnn_layer *layer)
+NOINLINE static cell resolved(pyrnn_layer *layer)
 {
     cell c = cell_of(layer);
     if (layer->activation == PYRNN_DEFAULT)
-        layer->activation = (signed char)c.activation;
+        layer->activation = c.activation;
     if (layer->recurrent_activation == PYRNN_DEFAULT)
-        layer->recurrent_activation = (signed char)c.recurrent_activation;
+        layer->recurrent_activation = c.recurrent_activation;
     return c;
 }
 
@@ -122,12 +127,12 @@ static const pass_alone alones[PYRNN_CELLS];
     static void name##_forward_alone(const pyrnn_job *job, share panels, const forward_row *row,             \
                                      const real *ax, ptrdiff_t ax_panel)                                     \
     {                                                                                                        \
-        forward_alone(&name, name##_point, job, NULL, panels, row, ax, ax_panel);                            \
+        forward_alone(&name, name##_point, 0, job, NULL, panels, row, ax, ax_panel);                         \
     }                                                                                                        \
     static void name##_backward_alone(const pyrnn_job *job, share panels, const backward_row *row, int more, \
                                       ptrdiff_t panel_step)                                                  \
     {                                                                                                        \
-        backward_alone(&name, name##_back, job, NULL, panels, row, more, panel_step);                        \
+        backward_alone(&name, name##_back, 0, job, NULL, panels, row, more, panel_step);                     \
     }
 #endif
 #include "cells.def"

@@ -1,26 +1,7 @@
 /* Layer normalization.   Ba et al. 2016, arXiv:1607.06450
  *     z = (x - mean) * scale      scale = 1 / sqrt(variance + eps)      y = z * gain + shift
  *     dx = (d - mean(d) - z * mean(d * z)) * scale      d = dy * gain      dgain = sum dy * z      dshift = sum dy
- * A row is read from memory once and then from the cache. Its sums run in an order that its width alone determines. */
-
-/* The mean of x - centre, or of its square. About the mean itself and not as E[x^2] - mean^2, whose digits cancel. */
-INLINE real row_mean(const real *x, ptrdiff_t n, V centre, int squared)
-{
-    enum { CHAINS = 4 }; /* independent sums: an addition takes as long as four loads */
-    V sum[CHAINS] = {{0}};
-    ptrdiff_t j = 0;
-    for (; j <= n - CHAINS * L; j += CHAINS * L)
-#pragma GCC unroll 4
-        for (int k = 0; k < CHAINS; k++) {
-            V d = vload(x + j + k * L) - centre;
-            sum[k] = squared ? vfma(d, d, sum[k]) : sum[k] + d;
-        }
-    for (; j < n; j += L) {
-        V d = vkeep(get(x + j, n - j) - centre, n - j);
-        sum[0] = squared ? vfma(d, d, sum[0]) : sum[0] + d;
-    }
-    return vtotal((sum[0] + sum[1]) + (sum[2] + sum[3]))[0] / (real)n;
-}
+ * A row is read from memory once and then from the cache. */
 
 static void norm_forward(const pyrnn_norm *norm, void *out, void *stats, ptrdiff_t from, ptrdiff_t to)
 {
@@ -28,18 +9,15 @@ static void norm_forward(const pyrnn_norm *norm, void *out, void *stats, ptrdiff
     const real *gain = norm->gain, *shift = norm->shift;
     for (ptrdiff_t r = from; r < to; r++) {
         const real *x = (const real *)norm->x + r * norm->x_row;
-        real *y = (real *)out + r * n, mean = row_mean(x, n, (V){0}, 0);
-        V m = vset(mean);
-        real scale = (real)(1 / __builtin_sqrt((double)row_mean(x, n, m, 1) + norm->eps));
-        V s = vset(scale);
+        real *y = (real *)out + r * n, of_row[2];
+        row_statistics(x, n, norm->eps, of_row);
+        V m = vset(of_row[0]), s = vset(of_row[1]);
         for (ptrdiff_t j = 0; j < n; j += L) {
             V z = (get(x + j, n - j) - m) * s;
             put(y + j, vfma(z, get(gain + j, n - j), get(shift + j, n - j)), n - j);
         }
-        if (stats) {
-            ((real *)stats)[2 * r] = mean;
-            ((real *)stats)[2 * r + 1] = scale;
-        }
+        if (stats)
+            memcpy((real *)stats + 2 * r, of_row, sizeof(of_row));
     }
 }
 

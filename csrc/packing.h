@@ -4,7 +4,7 @@
  *     forward:  zero [Hp]                              the state of a row that has none
  *               bias_x [panel][G][L]
  *               bias_h [panel][count][L]                                           one for each phase
- *               units [panel][units][L]                 weights that each unit has for itself, of general cells
+ *               units [panel][shifts + units][L]        weights that each unit has for itself, of general cells
  *               W [group][k < I][panel of group][G][L]
  *               R [group][k < H][panel of group][count][L]                         one for each phase
  *     backward: zero [Hp]
@@ -33,12 +33,12 @@ static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
         lay.bias_x = at, at += Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
             lay.bias_h[i] = at, at += panels_of(phase_units(c, H, i)) * L * c->phase[i].count;
-        lay.units = at, at += c->general ? Hp * c->units : 0;
+        lay.units = at, at += c->general ? Hp * own_weights(c) : 0;
         lay.w = at, at += I * Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
             lay.r[i] = at, at += product_size(c, H, i);
     } else {
-        lay.units = at, at += c->general ? Hp * c->units : 0;
+        lay.units = at, at += c->general ? Hp * own_weights(c) : 0;
         for (int i = 0; i < c->phases; i++)
             lay.r[i] = at, at += panels_of(phase_reads(c, H, i)) * L * panels_of(phase_units(c, H, i)) * L *
                                  c->phase[i].count;
@@ -48,13 +48,28 @@ static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
     return lay;
 }
 
-/* Vectors over units: out[panel][slot][lane] = bias[block[slot]*H + unit]. */
-static void pack_bias(int gates, const int *block, ptrdiff_t H, const real *bias, real *out)
+/* Vectors over units: out[panel][slot][lane] = bias[block[slot]*H + unit], panels `step` vectors apart. */
+NOINLINE static void pack_bias(int gates, const tiny *block, ptrdiff_t H, const real *bias, real *out,
+                               int step)
 {
-    for (ptrdiff_t j0 = 0; j0 < H; j0 += L)
-        for (int g = 0; g < gates; g++, out += L)
+    for (ptrdiff_t j0 = 0; j0 < H; j0 += L, out += step * L)
+        for (int g = 0; g < gates; g++)
             for (ptrdiff_t l = 0; l < L; l++)
-                out[l] = bias && j0 + l < H ? bias[block[g] * H + j0 + l] : 0;
+                out[g * L + l] = bias && j0 + l < H ? bias[block[g] * H + j0 + l] : 0;
+}
+
+static const tiny in_order[MAX_UNITS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+
+/* The weights that each unit has for itself. */
+static void pack_own(const cell *c, ptrdiff_t H, const real *b_ih, const real *b_hh, const real *units,
+                     real *out)
+{
+    const int all = own_weights(c);
+    if (c->shifts) {
+        pack_bias(c->gates, c->block_x, H, b_ih, out, all);
+        pack_bias(c->phase[0].count, c->block_h + c->phase[0].first, H, b_hh, out + c->gates * L, all);
+    }
+    pack_bias(c->units, in_order, H, units, out + c->shifts * L, all);
 }
 
 /* to[c*to_step + r] = from[r*from_step + c] for r < rows, c < columns, in squares of L where they are whole. */
@@ -81,7 +96,7 @@ NOINLINE static void transpose(ptrdiff_t rows, ptrdiff_t columns, const real *fr
 
 /* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. Rows of w are w_step
  * apart. */
-static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w,
+static void pack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *w,
                          ptrdiff_t w_step, real *out)
 {
     ptrdiff_t panels = panels_of(H);
@@ -100,7 +115,7 @@ static void pack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, 
 }
 
 /* Matrices for `product` over gates: out[group][panel][gate][unit][lane] = w[block[gate]*H + unit][lane]. */
-static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *w, ptrdiff_t w_step,
+static void pack_rows(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *w, ptrdiff_t w_step,
                       real *out)
 {
     ptrdiff_t panels = panels_of(H), width;
@@ -121,24 +136,25 @@ static void pack_rows(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, con
 static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
                  const void *b_hh, const void *units, const void *w_hr, void *packed)
 {
-    static const int in_order[] = {0, 1, 2};
     const cell its = cell_of(layer), *c = &its;
     const ptrdiff_t I = layer->inputs, H = layer->units;
     packed_layout lay = layout_of(c, use, I, H);
     real *out = packed;
     memset(out + lay.zero, 0, sizeof(real) * (size_t)(panels_of(H) * L));
-    pack_bias(c->units, in_order, H, units, out + lay.units);
+    pack_own(c, H, b_ih, b_hh, units, out + lay.units);
+    if (c->shifts)
+        b_ih = b_hh = NULL; /* the products' are zeros */
     if (use == PYRNN_FORWARD) {
-        pack_bias(c->gates, c->block_x, H, b_ih, out + lay.bias_x);
+        pack_bias(c->gates, c->block_x, H, b_ih, out + lay.bias_x, c->gates);
         pack_columns(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
     } else
         pack_rows(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
     for (int i = 0; i < c->phases; i++) {
-        const int *block = c->block_h + c->phase[i].first, count = c->phase[i].count;
+        const tiny *block = phase_blocks(c, i), count = c->phase[i].count;
         const ptrdiff_t K = phase_reads(c, H, i), rows = phase_units(c, H, i);
         const void *w = projects(c, i) ? w_hr : w_hh;
         if (use == PYRNN_FORWARD) {
-            pack_bias(count, block, rows, projects(c, i) ? NULL : b_hh, out + lay.bias_h[i]);
+            pack_bias(count, block, rows, projects(c, i) ? NULL : b_hh, out + lay.bias_h[i], count);
             pack_columns(count, block, K, rows, w, K, out + lay.r[i]);
         } else
             pack_rows(count, block, K, rows, w, K, out + lay.r[i]);
@@ -153,7 +169,7 @@ static size_t packed_size(const pyrnn_layer *layer, int use)
 
 /* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for panels of this
  * thread. */
-static void unpack_columns(int gates, const int *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w,
+static void unpack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w,
                            int thread, int threads)
 {
     for (ptrdiff_t panel = thread; panel < panels_of(H); panel += threads) {

@@ -30,7 +30,7 @@ REGISTRY = {name: Cell(name, *numbers) for name, numbers in _core.cells().items(
 
 CELLS: tuple[str, ...] = tuple(REGISTRY)
 """Names of the cells: lstm, gru (reset after the product), gru_before, rnn_tanh, rnn_relu, lstm_coupled,
-indrnn, mingru, minlstm."""
+indrnn, mingru, minlstm, lstm_norm and gru_norm (with layer normalization)."""
 
 ACTIVATIONS: tuple[str, ...] = ("tanh", "sigmoid", "relu", "hard_sigmoid", "softsign", "identity")
 """Names of the activations; hard_sigmoid is x/6 + 1/2 between 0 and 1, softsign x / (1 + abs(x))."""
@@ -62,7 +62,11 @@ class Own(NamedTuple):
     flat: bool = True
 
 
-OWN = {"indrnn": (Own("weight_hh", 1, False),)}
+OWN = {
+    "indrnn": (Own("weight_hh", 1, False),),
+    "lstm_norm": (Own("gain_ih", 4), Own("gain_hh", 4), Own("gain_ch", 1), Own("bias_ch", 1)),
+    "gru_norm": (Own("gain_ih", 3), Own("gain_hh", 3)),
+}
 """Of the cells whose units always have weights for themselves."""
 
 

@@ -23,6 +23,9 @@ Array = NDArray[Any]
 State = Any  # an array, or a tuple (h, c)
 NONE = Extras()
 
+NOT_DRAWN = {"gain": 1.0, "bias_ch": 0.0}
+"""Starts of names of parameters whose initial values are not random."""
+
 
 class Tape(NamedTuple):
     """What the way back of a stack needs, outputs and parameters not among it."""
@@ -83,8 +86,11 @@ class Recurrent(Slots):
 
     def _draw(self) -> None:
         """Initial weights."""
-        bound, rng = self.hidden_size**-0.5, self._generator
-        self.params.update({n: rng.uniform(-bound, bound, a.shape) for n, a in self.params.items()})
+        bound, rng, drawn = self.hidden_size**-0.5, self._generator, {}
+        for name, array in self.params.items():
+            known = [value for start, value in NOT_DRAWN.items() if name.startswith(start)]
+            drawn[name] = np.full(array.shape, known[0]) if known else rng.uniform(-bound, bound, array.shape)
+        self.params.update(drawn)
 
     def __call__(
         self,

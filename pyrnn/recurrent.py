@@ -51,6 +51,13 @@ class LSTM(Recurrent):
         Whether i and f see c, and o sees c', each unit its own: ``i = sigmoid(... + p_i * c)`` and so on.
     coupled : bool, default False
         Whether f is 1 - i: three gates, in the order i g o.
+    layer_norm : bool, default False
+        Whether layer normalization runs inside the cell (Ba et al. 2016); not with coupled gates. LN(x) is
+        (x - mean) / sqrt(variance + 1e-5) over a row's 4H pre-activations, or H values of c'::
+
+            i, f, o = sigmoid(gain_ih * LN(W x) + b_ih + gain_hh * LN(R h) + b_hh)     g = tanh(likewise)
+            c' = f*c + i*g     h' = o * tanh(gain_ch * LN(c') + bias_ch)
+
     cell_clip : float, optional
         c stays between -cell_clip and cell_clip; no gradient passes where it is at the limit.
     zoneout : float or tuple of two, default 0.0
@@ -77,7 +84,9 @@ class LSTM(Recurrent):
     Parameters, with PyTorch's names and layouts, gates in the order i f g o: ``weight_ih_l0`` (4H, I), from
     layer 1 on (4H, D*P), ``weight_hh_l0`` (4H, P), ``bias_ih_l0`` and ``bias_hh_l0`` (4H,), with peepholes
     ``weight_ch_l0`` (3, H) in the order i f o, and with a projection ``weight_hr_l0`` (P, H); the reverse
-    direction's end in ``_reverse``. Coupled gates have 3 in place of 4, and peepholes i o.
+    direction's end in ``_reverse``. Coupled gates have 3 in place of 4, and peepholes i o. With layer
+    normalization also ``gain_ih_l0`` and ``gain_hh_l0`` (4H,), ``gain_ch_l0`` and ``bias_ch_l0`` (H,); gains
+    are 1 at first and ``bias_ch`` is 0.
 
     A sequence's result is the same, bit for bit, whatever batch it runs in, however its steps are cut into
     calls, and for any number of threads.
@@ -87,9 +96,9 @@ class LSTM(Recurrent):
     Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; Gers et al. 2000,
     doi:10.1162/089976600300015015; Graves & Schmidhuber 2005, doi:10.1016/j.neunet.2005.06.042
     (bidirectional); Gers & Schmidhuber 2000, doi:10.1109/IJCNN.2000.861302 (peepholes); Greff et al. 2017,
-    arXiv:1503.04069 (coupled); Krueger et al. 2017, arXiv:1606.01305; Gal & Ghahramani 2016,
-    arXiv:1512.05287; Merity et al. 2018, arXiv:1708.02182; Sak et al. 2014, arXiv:1402.1128, equations 7-13
-    (projection).
+    arXiv:1503.04069 (coupled); Ba et al. 2016, arXiv:1607.06450, equations 20-22 (layer normalization);
+    Krueger et al. 2017, arXiv:1606.01305; Gal & Ghahramani 2016, arXiv:1512.05287; Merity et al. 2018,
+    arXiv:1708.02182; Sak et al. 2014, arXiv:1402.1128, equations 7-13 (projection).
 
     Examples
     --------
@@ -117,6 +126,7 @@ class LSTM(Recurrent):
         recurrent_activation: str = "sigmoid",
         peepholes: bool = False,
         coupled: bool = False,
+        layer_norm: bool = False,
         cell_clip: float | None = None,
         zoneout: float | tuple[float, float] = 0.0,
         input_dropout: float = 0.0,
@@ -126,8 +136,11 @@ class LSTM(Recurrent):
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.coupled = _check.flag(coupled, "coupled")
+        self.layer_norm = _check.flag(layer_norm, "layer_norm")
+        if self.coupled and self.layer_norm:
+            raise ValueError("layer_norm must be False with coupled gates, got True")
         super().__init__(
-            "lstm_coupled" if self.coupled else "lstm",
+            "lstm_coupled" if self.coupled else "lstm_norm" if self.layer_norm else "lstm",
             input_size,
             hidden_size,
             num_layers,
@@ -152,7 +165,8 @@ class LSTM(Recurrent):
         self.proj_size = self._told.projection
 
     def _options(self) -> dict[str, Any]:
-        return super()._options() | ({"coupled": True} if self.coupled else {})
+        chosen = {"coupled": self.coupled, "layer_norm": self.layer_norm}
+        return super()._options() | {name: True for name, value in chosen.items() if value}
 
 
 class GRU(Recurrent):
@@ -171,6 +185,13 @@ class GRU(Recurrent):
     reset_after : bool, default True
         Whether the reset gate applies after the recurrent product, as in cuDNN and PyTorch and by default in
         Keras; or before, as published and by default in ONNX.
+    layer_norm : bool, default False
+        Whether layer normalization runs inside the cell (Ba et al. 2016); with `reset_after` alone. LN as for
+        `LSTM`: over the 2H pre-activations of r and z, and over the H of n::
+
+            r, z = sigmoid(gain_ih * LN(W x) + b_ih + gain_hh * LN(R h) + b_hh)
+            n = tanh(gain_ih_n * LN(W_n x) + b_ih_n + r * (gain_hh_n * LN(R_n h) + b_hh_n))
+
     activation, recurrent_activation
         Of n, and of r and z; as for `LSTM`.
     bias, batch_first, dropout, bidirectional, input_dropout, recurrent_dropout, weight_dropout, dtype, rng
@@ -185,11 +206,13 @@ class GRU(Recurrent):
 
     Notes
     -----
-    Parameters as for `LSTM`, with 3H rows, gates in the order r z n. The state is h alone.
+    Parameters as for `LSTM`, with 3H rows, gates in the order r z n; with layer normalization also
+    ``gain_ih_l0`` and ``gain_hh_l0`` (3H,), 1 at first. The state is h alone.
 
     References
     ----------
-    Cho et al. 2014, arXiv:1406.1078: version 1 has the reset after the product, version 3 before it.
+    Cho et al. 2014, arXiv:1406.1078: version 1 has the reset after the product, version 3 before it. Ba et
+    al. 2016, arXiv:1607.06450, equations 29-32 (layer normalization).
 
     Examples
     --------
@@ -212,6 +235,7 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         activation: str = "tanh",
         recurrent_activation: str = "sigmoid",
+        layer_norm: bool = False,
         zoneout: float = 0.0,
         input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -220,8 +244,11 @@ class GRU(Recurrent):
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.reset_after = _check.flag(reset_after, "reset_after")
+        self.layer_norm = _check.flag(layer_norm, "layer_norm")
+        if self.layer_norm and not self.reset_after:
+            raise ValueError("layer_norm must be False with reset_after=False, got True")
         super().__init__(
-            "gru" if self.reset_after else "gru_before",
+            "gru_norm" if self.layer_norm else "gru" if self.reset_after else "gru_before",
             input_size,
             hidden_size,
             num_layers,
@@ -242,7 +269,10 @@ class GRU(Recurrent):
         )
 
     def _options(self) -> dict[str, Any]:
-        return super()._options() | ({} if self.reset_after else {"reset_after": False})
+        chosen = ({} if self.reset_after else {"reset_after": False}) | (
+            {"layer_norm": True} if self.layer_norm else {}
+        )
+        return super()._options() | chosen
 
 
 class RNN(Recurrent):

@@ -16,6 +16,8 @@ MAKERS = {
     "indrnn": (pyrnn.IndRNN, None, {}),
     "mingru": (pyrnn.MinGRU, None, {}),
     "minlstm": (pyrnn.MinLSTM, None, {}),
+    "lstm_norm": (pyrnn.LSTM, None, {"layer_norm": True}),
+    "gru_norm": (pyrnn.GRU, None, {"layer_norm": True}),
 }
 
 

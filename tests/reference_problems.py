@@ -7,7 +7,7 @@ from pyrnn import reference
 
 from .problems import own_weights
 
-T, B, N_IN, H = 5, 4, 3, 2
+T, B, N_IN, H = 5, 4, 2, 3
 
 LENGTHS = np.array([3, 0, T, 1])
 RESET = np.array(  # at the first step, in neighbouring steps, at a length and beyond one

@@ -8,16 +8,21 @@ import pytest
 
 import pyrnn
 from pyrnn import functional
+from pyrnn.reference.common import sigmoid
 
+from .problems import assert_near
 from .slopes import assert_slope
 
 T, B, N_IN, H = 7, 4, 3, 5
+ROUNDING = 1000 * np.finfo(np.float64).eps  # of sums of fewer than 100 terms, which normalization enlarges
 
 LAYERS = {
     "relu lstm": (pyrnn.LSTM, {"activation": "relu"}),
     "peepholes": (pyrnn.LSTM, {"peepholes": True, "cell_clip": 0.75}),
     "coupled": (pyrnn.LSTM, {"coupled": True, "peepholes": True, "recurrent_activation": "hard_sigmoid"}),
     "projected": (pyrnn.LSTM, {"proj_size": 3, "peepholes": True}),
+    "normalized lstm": (pyrnn.LSTM, {"layer_norm": True, "peepholes": True, "cell_clip": 0.75}),
+    "normalized gru": (pyrnn.GRU, {"layer_norm": True, "activation": "softsign"}),
     "gru": (pyrnn.GRU, {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}),
     "rnn": (pyrnn.RNN, {"nonlinearity": "softsign"}),
     "indrnn": (pyrnn.IndRNN, {"activation": "tanh"}),
@@ -45,6 +50,61 @@ def drawn(layer):
     return rng.standard_normal((T, B, N_IN)), rng.standard_normal((T, B, 2 * width))
 
 
+def normalized(a, gain, shift):
+    """`a` (B, n) through a LayerNorm of its own."""
+    norm = pyrnn.LayerNorm(a.shape[1], dtype=np.float64)
+    norm.params.update({"weight": gain, "bias": shift})
+    return norm(a)
+
+
+def random_parameters(layer, seed=5):
+    rng = np.random.default_rng(seed)
+    layer.params.update({name: rng.uniform(-1, 1, array.shape) for name, array in layer.params.items()})
+    return {name.removesuffix("_l0"): array for name, array in layer.params.items()}
+
+
+def test_a_normalized_lstm_is_made_of_layer_norms():
+    """Ba et al. 2016, equations 20-22, step by step: one normalization over all gates on each side."""
+    layer = pyrnn.LSTM(N_IN, H, layer_norm=True, dtype=np.float64, rng=0)
+    p, (x, _) = random_parameters(layer), drawn(layer)
+    h, c = np.zeros((B, H)), np.zeros((B, H))
+    for x_t, y_t in zip(x, layer(x)[0], strict=True):
+        a = normalized(x_t @ p["weight_ih"].T, p["gain_ih"], p["bias_ih"])
+        i, f, g, o = np.split(a + normalized(h @ p["weight_hh"].T, p["gain_hh"], p["bias_hh"]), 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(normalized(c, p["gain_ch"], p["bias_ch"]))
+        assert_near(y_t, h, ROUNDING)
+
+
+def test_a_normalized_gru_is_made_of_layer_norms():
+    """Equations 29-32: r and z share a normalization on each side, n has its own."""
+    layer = pyrnn.GRU(N_IN, H, layer_norm=True, dtype=np.float64, rng=0)
+    p, (x, _) = random_parameters(layer), drawn(layer)
+    h, both, last = np.zeros((B, H)), slice(2 * H), slice(2 * H, None)
+
+    def part(side, v, rows):
+        gain, shift = p[f"gain_{side}"][rows], p[f"bias_{side}"][rows]
+        return normalized(v @ p[f"weight_{side}"][rows].T, gain, shift)
+
+    for x_t, y_t in zip(x, layer(x)[0], strict=True):
+        r, z = np.split(sigmoid(part("ih", x_t, both) + part("hh", h, both)), 2, axis=1)
+        n = np.tanh(part("ih", x_t, last) + r * part("hh", h, last))
+        h = (1 - z) * n + z * h
+        assert_near(y_t, h, ROUNDING)
+
+
+def test_normalization_forgets_the_scale_of_weights():
+    """But for 1e-5 beside the variance: what the normalization is there for."""
+    layer = pyrnn.LSTM(N_IN, H, layer_norm=True, dtype=np.float64, rng=0)
+    x, _ = drawn(layer)
+    y, _ = layer(x)
+    layer.params["weight_ih_l0"] = layer.params["weight_ih_l0"] * 1000
+    larger, _ = layer(x)
+    layer.params["weight_ih_l0"] = layer.params["weight_ih_l0"] * 1000
+    again, _ = layer(x)
+    assert np.abs(larger - y).max() < 1e-3 and np.abs(again - larger).max() < 1e-9
+
+
 @each_layer
 @pytest.mark.parametrize("noise", [{}, *NOISES.values()], ids=["quiet", *NOISES])
 def test_gradients_are_central_differences(kind, noise):
@@ -62,7 +122,8 @@ def test_gradients_are_central_differences(kind, noise):
 
     _, pull = layer.vjp(x, lengths=lengths, rng=3)
     dx, _, grads = pull(dy)
-    assert_slope(dx, loss, x)
+    curved = "layer_norm" in kind[1]
+    assert_slope(dx, loss, x, curved)
     for name in [n for n in grads if n.endswith("_l1_reverse")]:
         value = layer.params[name].copy()
 
@@ -70,7 +131,7 @@ def test_gradients_are_central_differences(kind, noise):
             layer.params[name] = new
             return loss()
 
-        assert_slope(grads[name], of_weight, value)
+        assert_slope(grads[name], of_weight, value, curved)
         layer.params[name] = value
 
 
@@ -126,6 +187,8 @@ def test_representations_say_what_was_asked_for():
     assert repr(pyrnn.LSTM(3, 5, proj_size=2)) == "LSTM(3, 5, proj_size=2)"
     for part in ("activation='relu'", "coupled=True", "zoneout=(0.1, 0.2)", "cell_clip=2.0"):
         assert part in text
+    assert repr(pyrnn.LSTM(3, 5, layer_norm=True)) == "LSTM(3, 5, layer_norm=True)"
+    assert repr(pyrnn.GRU(3, 5, layer_norm=True)) == "GRU(3, 5, layer_norm=True)"
     assert repr(pyrnn.RNN(3, 5, nonlinearity="softsign")) == "RNN(3, 5, nonlinearity='softsign')"
 
 
@@ -157,6 +220,11 @@ def test_a_relu_lstm_learns():
         (lambda: pyrnn.GRU(3, 5, recurrent_dropout=1.5), "recurrent_dropout must lie between 0 and 1"),
         (lambda: pyrnn.RNN(3, 5, weight_dropout=1.5), "weight_dropout must lie between 0 and 1"),
         (lambda: pyrnn.IndRNN(3, 5, activation="swish"), "activation must be one of"),
+        (lambda: pyrnn.LSTM(3, 5, layer_norm=True, coupled=True), "layer_norm must be False with coupled"),
+        (
+            lambda: pyrnn.GRU(3, 5, layer_norm=True, reset_after=False),
+            "layer_norm must be False with reset_after",
+        ),
     ],
 )
 def test_errors_name_the_option(make, message):
@@ -175,7 +243,9 @@ def test_a_projection_is_a_whole_number_of_an_lstm():
 
 
 def test_flags_are_flags():
-    for name in ("peepholes", "coupled"):
+    for make, name in ((pyrnn.LSTM, "peepholes"), (pyrnn.LSTM, "coupled"), (pyrnn.LSTM, "layer_norm")):
         with pytest.raises(TypeError, match=f"{name} must be True or False"):
-            pyrnn.LSTM(3, 5, **{name: 1})
+            make(3, 5, **{name: 1})
+    with pytest.raises(TypeError, match="layer_norm must be True or False"):
+        pyrnn.GRU(3, 5, layer_norm=None)
     assert set(functional.ACTIVATIONS) >= {"tanh", "relu", "hard_sigmoid", "softsign", "identity", "sigmoid"}

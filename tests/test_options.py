@@ -12,13 +12,22 @@ from pyrnn import _config, functional
 
 from .conftest import DTYPES, ISAS
 from .options import SIZES, every_option, options, projections
-from .problems import assert_same, assert_true, at_random, infer, problem, ragged, run, split, truth
-
-UNBOUNDED = ("relu", "identity")
+from .problems import (
+    UNBOUNDED,
+    assert_same,
+    assert_true,
+    at_random,
+    infer,
+    problem,
+    ragged,
+    run,
+    split,
+    truth,
+)
 
 
 def grows(cell, chosen):
-    """Whether a state may grow from step to step, errors included; bounds are for sums without that."""
+    """Whether a state may grow from step to step; bounds are for sums without that."""
     chosen_ones = (chosen.get("activation"), chosen.get("recurrent_activation"))
     return cell in ("rnn_relu", "indrnn") or any(name in UNBOUNDED for name in chosen_ones)
 

@@ -35,7 +35,7 @@ def check(cell, arguments, dy, dstate, **options):
     actual = gradients(cell, arguments, dy, dstate, **options)
     assert actual.keys() == arguments.keys()
     for name, a in arguments.items():
-        assert_near(actual[name], central_difference(loss, a), TOLERANCE)
+        assert_near(actual[name], central_difference(loss, a, cell), TOLERANCE)
 
 
 @each_cell

@@ -16,6 +16,8 @@ from .base import Arrays, Peer, Run, step_run
 _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "gru_before": ("GRU", {"reset_after": False}),
     "lstm_coupled": ("LSTM", {"coupled": True}),
+    "lstm_norm": ("LSTM", {"layer_norm": True}),
+    "gru_norm": ("GRU", {"layer_norm": True}),
     "rnn_tanh": ("RNN", {"nonlinearity": "tanh"}),
     "rnn_relu": ("RNN", {"nonlinearity": "relu"}),
 }

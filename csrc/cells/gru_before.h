@@ -13,7 +13,11 @@ static const cell gru_before = {
     .states = 1,
     .saves = 4,
     .phases = 2,
-    .phase = {{.first = 1, .count = 2}, {.first = 0, .count = 1, .source = 3}},
+    .phase =
+        {
+            {.first = 1, .count = 2, .saves = 11, .looks_back = 1, .fills = 2},
+            {.first = 0, .count = 1, .source = 3, .reads = 2, .saves = 4, .looks_back = 6, .fills = 5},
+        },
     .block_x = {2, 0, 1},
     .block_h = {2, 0, 1},
     .activation = PYRNN_TANH,
@@ -37,12 +41,13 @@ INLINE void gru_before_back(int phase, V acc, const V *saved, const V *s0, const
                             const place *at)
 {
     (void)s1;
-    V one = vset(1), r = saved[0], z = saved[1], n = saved[2];
     if (phase == 1) {
+        V one = vset(1), z = saved[1], n = saved[2];
         da[0] = ds[0] * (one - z) * act_slope(at, n);
         da[2] = ds[0] * (s0[0] - n) * gate_slope(at, z);
         ds[0] = ds[0] * z;
     } else { /* acc is the gradient of rh */
+        V r = saved[0];
         da[1] = acc * s0[0] * gate_slope(at, r);
         ds[0] = vfma(acc, r, ds[0]);
     }

@@ -49,6 +49,15 @@ INLINE V lstm_carry(V i, V f, V g, V c, const place *at)
     return next;
 }
 
+/* The gradient of c' before it was clipped. */
+INLINE V lstm_unclipped(const place *at, V next, V dc)
+{
+    if (!at || !(at->options->clip > 0))
+        return dc;
+    V most = vset((real)at->options->clip);
+    return (V)((VI)dc & ~(vmax(next, -next) >= most));
+}
+
 INLINE int lstm_peepholes(const place *at) { return at && at->options->peepholes; }
 
 /* The formulas. The saved gates are i g o behind each other, f stands first among them where it is a gate of its own:
@@ -90,10 +99,7 @@ INLINE void lstm_gradient(int coupled, const V *saved, const V *s0, const V *s1,
     V dc = vfma(ds[0] * o, act_slope(at, tc), ds[1]);
     if (peep)
         dc = vfma(dao, own_weight(at, g_), dc);
-    if (at && at->options->clip > 0) {
-        V most = vset((real)at->options->clip);
-        dc = (V)((VI)dc & ~(vmax(next, -next) >= most));
-    }
+    dc = lstm_unclipped(at, next, dc);
     V dai = dc * (coupled ? g - c : g) * gate_slope(at, i), daf = vset(0);
     ds[0] = vset(0);
     ds[1] = dc * f;

@@ -47,6 +47,14 @@ class Cell(Protocol):
         """
 
 
+def is_normalized(cell: Cell) -> bool:
+    """Whether biases are added behind a layer normalization, and `point` gets them before the units' weights.
+
+    Of the cells with recurrent products these alone have weights that each unit has for itself: gains.
+    """
+    return cell.units > 0 and cell.recurrent > 0
+
+
 def sigmoid(x: Array) -> Array:
     with np.errstate(over="ignore"):  # exp(-x) = inf gives the right limit, 0
         y: Array = 1 / (1 + np.exp(-x))

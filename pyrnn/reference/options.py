@@ -33,8 +33,28 @@ class Options(NamedTuple):
 
     act: Activation  # of the candidate and the output
     gate: Activation
-    units: Array | None = None  # (U, H): weights that each unit has for itself
+    units: Array | None = (
+        None  # (U, H): weights that each unit has for itself; of a normalized cell after b_ih, b_hh
+    )
     clip: float | None = None  # of the LSTM's c
+
+
+EPS = 1e-5
+
+
+def normal(a: Array) -> Array:
+    """Each row of a (G, B, H) to mean 0 and variance 1 over its G * H numbers."""
+    d = a - a.mean((0, 2), keepdims=True)
+    z: Array = d / np.sqrt((d * d).mean((0, 2), keepdims=True) + EPS)
+    return z
+
+
+def normal_back(a: Array, dz: Array) -> Array:
+    """The gradient of `a` from that of ``normal(a)``."""
+    z = normal(a)
+    scale = 1 / np.sqrt(a.var((0, 2), keepdims=True) + EPS)
+    da: Array = scale * (dz - dz.mean((0, 2), keepdims=True) - z * (dz * z).mean((0, 2), keepdims=True))
+    return da
 
 
 def options_of(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .common import Array, Cell, State
+from .common import Array, Cell, State, is_normalized
 from .options import Options, options_of, zoned
 
 Stacked = Any  # states in one array (S, B, H), or a tuple of arrays where h is of another width
@@ -74,7 +74,8 @@ def forward(
     reverse : bool
         Process a row of length n in the order n - 1, ..., 0. ``y[t]`` still belongs to ``x[t]``.
     w_units : ndarray, shape (U, H), or None
-        Weights that each unit has for itself: peepholes, or the recurrent weights of indrnn.
+        Weights that each unit has for itself: peepholes, the recurrent weights of indrnn; with layer
+        normalization the gains, and what else the cell's file names.
     w_hr : ndarray, shape (P, H), or None
         Projection: what the LSTM's formula calls h' is multiplied with it, and the product is h' (Sak et al.
         2014, arXiv:1402.1128).
@@ -105,6 +106,8 @@ def forward(
     if active is not None:
         x = np.where(active, x, 0)  # in dw_ih even a zero gradient times NaN would be NaN
 
+    if is_normalized(cell):
+        w_units, b_ih, b_hh = _with_biases(cell, w_units, b_ih, b_hh), None, None
     ax = x.reshape(T * B, w_ih.shape[1]) @ w_ih.T
     if b_ih is not None:
         ax += b_ih
@@ -205,14 +208,32 @@ def backward(cell: Cell, tape: Tape, dy: Array, dstate: Stacked | None = None) -
         dw_hh[_rows(cell, H, first, last)] = d.T @ v
         db_hh[_rows(cell, H, first, last)] = d.sum(0)
     dax = dax.reshape(T * B, cell.gates * H)
+    db_ih = dax.sum(0)
+    if is_normalized(cell):
+        db_ih, db_hh, own["dw_units"] = _without_biases(cell, own["dw_units"])
     return own | {
         "dx": (dax @ w_ih).reshape(x.shape),
         "dstate": together(ds),
         "dw_ih": dax.T @ x.reshape(T * B, w_ih.shape[1]),
         "dw_hh": dw_hh,
-        "db_ih": dax.sum(0),
+        "db_ih": db_ih,
         "db_hh": db_hh,
     }
+
+
+def _with_biases(cell: Cell, w_units: Array | None, b_ih: Array | None, b_hh: Array | None) -> Array:
+    """The weights that each unit of a normalized cell has for itself, biases first."""
+    assert w_units is not None
+    H = w_units.shape[1]
+    both = ((b_ih, cell.gates), (b_hh, cell.recurrent))
+    shifts = [np.zeros((n, H), w_units.dtype) if b is None else b.reshape(n, H) for b, n in both]
+    return np.concatenate([*shifts, w_units])
+
+
+def _without_biases(cell: Cell, own: Array) -> tuple[Array, Array, Array]:
+    """The way back."""
+    shifts = cell.gates + cell.recurrent
+    return own[: cell.gates].reshape(-1), own[cell.gates : shifts].reshape(-1), own[shifts:]
 
 
 def _masks(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .common import Array, Cell
+from .common import Array, Cell, is_normalized
 from .sequence import Stacked, Tape, backward, forward, together
 
 
@@ -20,7 +20,12 @@ def names_of(cell: Cell) -> dict[str, str]:
 
 def own_names(cell: Cell) -> dict[str, int]:
     """What the weights that each unit has for itself are called in a stack, and how many rows each has."""
-    names = {} if not cell.units else {"weight_hh": cell.units}  # all that is recurrent
+    names = {}
+    if is_normalized(cell):
+        names = {"gain_ih": cell.gates, "gain_hh": cell.recurrent}
+        names |= {"gain_ch": 1, "bias_ch": 1} if cell.states > 1 else {}
+    elif cell.units:
+        names = {"weight_hh": cell.units}  # all that is recurrent
     return names | ({"weight_ch": cell.peepholes} if cell.peepholes else {})
 
 
@@ -30,8 +35,12 @@ def weights_of(cell: Cell, params: Mapping[str, Array], suffix: str) -> dict[str
     if not cell.recurrent:
         w_ih = params["weight_ih" + suffix]
         found["w_hh"] = np.zeros((0, len(w_ih) // cell.gates), w_ih.dtype)
-    own = [(params.get(name + suffix), rows) for name, rows in own_names(cell).items()]
-    parts = [array.reshape(rows, -1) for array, rows in own if array is not None]
+    units = len(params["weight_ih" + suffix]) // cell.gates
+    parts = [
+        params[name + suffix].reshape(rows, units) if name + suffix in params else np.zeros((rows, units))
+        for name, rows in own_names(cell).items()
+        if name != "weight_ch" or name + suffix in params
+    ]
     return found | {"w_units": np.concatenate(parts) if parts else None}
 
 
@@ -153,8 +162,9 @@ def stack_backward(
             start = 0
             for name, rows in own_names(cell).items():
                 if name + end in tape.names:
-                    found[name + end] = results[-1]["dw_units"][start : start + rows]
-                    start += rows
+                    part = results[-1]["dw_units"][start : start + rows]
+                    found[name + end] = part if name.startswith("weight") else part.reshape(-1)
+                start += rows
             grads |= {name: grad for name, grad in found.items() if name in tape.names}
         dy = sum((r["dx"] for r in results[1:]), start=results[0]["dx"])
         dstates[:0] = [r["dstate"] for r in results]
