@@ -129,6 +129,11 @@ typedef struct {
     ptrdiff_t projection; /* P: an LSTM's h is w_hr times what it would be, 0 < P < H; 0: none, and P is H */
 } pyrnn_layer;
 
+/* lstm_norm and gru_norm have layer normalization inside (Ba et al. 2016, arXiv:1607.06450): with LN(x) = (x - mean) /
+ * sqrt(variance + 1e-5) over all elements of a row, W x + b_ih becomes gain_ih * LN(W x) + b_ih and R h + b_hh becomes
+ * gain_hh * LN(R h) + b_hh, over all gates of the LSTM, over r and z of the GRU and over its n; and the LSTM's h' is
+ * o * tanh(gain_ch * LN(c') + bias_ch). */
+
 /* Bytes that `packed` must hold. */
 PYRNN_API pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes);
 
@@ -139,7 +144,8 @@ PYRNN_API pyrnn_status pyrnn_packed_size(const pyrnn_layer *layer, int use, size
  *   w_hh    [G*H][P]   in, NULL where there is no recurrent product
  *   b_ih    [G*H]      in, NULL for zeros
  *   b_hh    [G*H]      in, NULL for zeros
- *   units   [U][H]     in, NULL where there are none; peepholes in the order i f o
+ *   units   [U][H]     in, NULL where there are none: u of indrnn; lstm_norm's gain_ih (i f g o), gain_hh, gain_ch and
+ *                      bias_ch; gru_norm's gain_ih (r z n) and gain_hh; then peepholes in the order i f o
  *   w_hr    [P][H]     in, NULL where h is not projected
  *   packed  [bytes]    out, aligned to 64 bytes; a snapshot: later changes of the weights do not reach it. It
  *                      may be copied to another address of the same alignment, but not to another machine.

@@ -202,7 +202,9 @@ def forward(
         Run from each sequence's last step back to its first; ``y[t]`` still belongs to ``x[t]``.
     w_units : array_like, shape (U, H), or None
         Weights that each unit has for itself: the LSTM's peepholes, in the order i f o (i o where the gates
-        are coupled), None for none; indrnn's recurrent weights, u.
+        are coupled), None for none; indrnn's recurrent weights, u; lstm_norm's gain_ih (four rows, i f g o),
+        gain_hh (four), gain_ch and bias_ch, and then its peepholes, if any; gru_norm's gain_ih and gain_hh
+        (three rows each, r z n). See `LSTM` and `GRU`.
     w_hr : array_like, shape (P, H), or None
         Of the LSTM: h is ``w_hr`` times what it would be without it; P is below H.
     activation, recurrent_activation : str, one of `ACTIVATIONS`, or None

@@ -18,17 +18,16 @@ def slope(f, array, step):
     return found
 
 
-def central_difference(f, array):
-    """The same with the step that balances both errors."""
-    return slope(f, array, STEP)
-
-
-def assert_slope(found, f, array, curved=False):
-    """Compare a gradient of f at `array` with central differences; large ones have larger errors.
+def central_difference(f, array, curved=False):
+    """The same with the step that balances both errors.
 
     Of a `curved` function, with large third derivatives, a second difference cancels the errors by those.
     """
-    truth = central_difference(f, array)
-    if curved:
-        truth += (truth - slope(f, array, 2 * STEP)) / 3
+    found = slope(f, array, STEP)
+    return found + (found - slope(f, array, 2 * STEP)) / 3 if curved else found
+
+
+def assert_slope(found, f, array, curved=False):
+    """Compare a gradient of f at `array` with central differences; large ones have larger errors."""
+    truth = central_difference(f, array, curved)
     np.testing.assert_allclose(found, truth, rtol=0, atol=TOLERANCE * max(1, np.abs(truth).max(initial=0)))

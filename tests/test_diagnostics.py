@@ -10,6 +10,7 @@ from pyrnn import diagnostics, reference
 from pyrnn.reference.stack import weights_of
 
 from .cells import layer_of
+from .problems import NORMALIZED
 from .slopes import assert_slope, central_difference
 
 T, B, I, H = 6, 3, 2, 4
@@ -33,6 +34,7 @@ CASES = [
     ("lstm", "activations"),
     ("gru", "activations"),
     ("lstm", "projected"),
+    ("lstm_norm", "peepholes"),
     ("lstm_coupled", "projected"),
     ("gru_before", "dropout"),
     ("lstm", "dropout"),
@@ -80,7 +82,9 @@ def test_gradients_are_those_of_the_steps_that_follow(cell, options, rng, x):
             return (y * dy[t + 1 :]).sum() + now + (whole(last) * whole(dstate)).sum()
 
         after = whole(layer(x[: t + 1], state)[1])
-        assert_slope(np.concatenate([part[t] for part in found], axis=-1)[None], loss, after)
+        assert_slope(
+            np.concatenate([part[t] for part in found], axis=-1)[None], loss, after, cell in NORMALIZED
+        )
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -200,13 +204,15 @@ def test_states_and_gates_make_the_output(cell, options, rng, x):
             activation=extras.activation, recurrent_activation=extras.recurrent_activation,
             cell_clip=extras.cell_clip, zoneout=extras.zoneout,
         )  # fmt: skip
-        order = {"minlstm": (2, 3, 4), "gru": (0, 1, 2)}.get(cell, range(len(tape.steps[0][2])))
+        order = {
+            "minlstm": (2, 3, 4), "gru": (0, 1, 2), "lstm_norm": (2, 3, 4, 5), "gru_norm": (2, 3, 4),
+        }.get(cell, range(len(tape.steps[0][2])))  # fmt: skip
         saved = [np.stack([step[2][n] for step in tape.steps]) for n in order]
         truth = saved or [np.stack([step[1][0] for step in tape.steps])]
         inside = np.arange(T)[:, None] < lengths
         assert "".join(gates[name]) == {
             "lstm": "ifgo", "lstm_coupled": "igo", "gru": "rzn", "gru_before": "rzn", "mingru": "zn",
-            "minlstm": "fin",
+            "minlstm": "fin", "lstm_norm": "ifgo", "gru_norm": "rzn",
         }.get(cell, "h")  # fmt: skip
         for found, wanted in zip(gates[name].values(), truth, strict=True):
             np.testing.assert_allclose(found[inside], wanted[inside], **CLOSE)
@@ -233,7 +239,9 @@ def test_step_jacobians_by_differences(cell, options, rng, x):
             def component(s, unit=unit, t=t):
                 return whole(layer(x[t : t + 1, row : row + 1], parted(layer, s))[1]).ravel() @ unit
 
-            columns.append(central_difference(component, before[:, row : row + 1]).ravel())
+            columns.append(
+                central_difference(component, before[:, row : row + 1], cell in NORMALIZED).ravel()
+            )
         J = np.array(columns)
         # A singular value moves by no more than the norm of the error; the eigenvalues' power by as much.
         error = N * 2.0**-30

@@ -32,7 +32,14 @@ def in_float64(inputs):
     return inputs | {"x": inputs["x"].astype(float), "state": state, "params": params}
 
 
-NOWHERE_ELSE = {"lstm_coupled", "indrnn", "mingru", "minlstm"}  # PyTorch does not have them
+NOWHERE_ELSE = {
+    "lstm_coupled",
+    "indrnn",
+    "mingru",
+    "minlstm",
+    "lstm_norm",
+    "gru_norm",
+}  # PyTorch does not have them
 
 
 def test_every_cell_has_golden_outputs_and_gradients():

@@ -56,7 +56,7 @@ def check(cell, arguments, dy, dstate, **options):
         found = grads[f"d{name}"]
         both = zip(value, found, strict=True) if isinstance(value, tuple) else [(value, found)]
         for array, gradient in both:
-            assert_near(gradient, central_difference(loss, array), TOLERANCE)
+            assert_near(gradient, central_difference(loss, array, cell), TOLERANCE)
 
 
 @each_lstm

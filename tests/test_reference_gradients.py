@@ -30,7 +30,7 @@ STEP = EPS ** (1 / 3)
 TOLERANCE = 1e-8
 
 
-def central_difference(loss, a, cell):
+def central_difference(loss, a, cell=None):
     """Gradient of a cell's loss() with respect to the array `a`, which is changed in place and restored."""
 
     def slope(k, step):
@@ -45,7 +45,7 @@ def central_difference(loss, a, cell):
     gradient = np.empty_like(a)
     for k in np.ndindex(a.shape):
         gradient[k] = slope(k, STEP)
-        if is_normalized(cell):
+        if cell is not None and is_normalized(cell):
             gradient[k] += (gradient[k] - slope(k, 2 * STEP)) / 3
     return gradient
 

@@ -26,6 +26,8 @@ SAVED = {
     "rnn_tanh": (),
     "rnn_relu": (),
     "indrnn": (),
+    "lstm_norm": ("", "", "i", "f", "g", "o", ""),
+    "gru_norm": ("", "", "r", "z", "n", ""),
 }
 CANDIDATES = ("g", "n", "h")  # which have the layer's activation, the others its recurrent_activation
 RANGES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "softsign": (-1.0, 1.0)}

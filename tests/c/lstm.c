@@ -183,6 +183,17 @@ static void statuses(void)
            "packed + 4: BAD_POINTER");
     expect(pyrnn_pack(&good, PYRNN_FORWARD, w, w, NULL, NULL, NULL, NULL, packed) == PYRNN_OK,
            "pyrnn_pack without biases");
+    float own[10] = {0};
+    layer = good, layer.cell = PYRNN_lstm_norm;
+    pyrnn_packed_size(&layer, PYRNN_FORWARD, &bytes);
+    char *normed = buffer(bytes);
+    expect(pyrnn_pack(&layer, PYRNN_FORWARD, w, w, w, w, NULL, NULL, normed) == PYRNN_BAD_POINTER,
+           "gains NULL: BAD_POINTER");
+    expect(pyrnn_pack(&layer, PYRNN_FORWARD, w, w, w, w, own, NULL, normed) == PYRNN_OK,
+           "pyrnn_pack of gains");
+    layer.cell = PYRNN_gru_norm, layer.projection = 1, layer.units = 2;
+    expect(pyrnn_packed_size(&layer, PYRNN_FORWARD, &bytes) == PYRNN_BAD_OPTION,
+           "a projected GRU: BAD_OPTION");
     pyrnn_packed_size(&good, PYRNN_BACKWARD, &bytes);
     backward = buffer(bytes);
     expect(pyrnn_pack(&good, PYRNN_BACKWARD, w, w, NULL, NULL, NULL, NULL, backward) == PYRNN_OK,
