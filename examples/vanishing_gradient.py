@@ -75,7 +75,7 @@ def draw_flow(ax, layers):
 def draw_radius(ax, layers):
     plot.gradient_flow({name: radius for name, (_, _, radius) in layers.items()}, ax)
     ax.axhline(1, color="black", linewidth=1)
-    ax.set(ylabel="spectral radius of the step Jacobian", yscale="linear", ylim=(0, None))
+    ax.set(ylabel="spectral radius of the step Jacobian", yscale="linear")
 
 
 def main(argv=None):
