@@ -1,5 +1,4 @@
 /* The entries for attention: judge, plan the work, share out over threads, call. */
-#include "denormals.h"
 #include "kernels.h"
 
 /* So many elements of any dtype are whole vectors of any instruction set, and so many keys whole groups of panels. */
@@ -20,6 +19,8 @@ static pyrnn_status judge(const pyrnn_attention *c)
         return PYRNN_TOO_LARGE;
     if (c->threads < 1)
         return PYRNN_BAD_THREADS;
+    if (!(c->dropout >= 0 && c->dropout <= 1))
+        return PYRNN_BAD_OPTION;
     for (ptrdiff_t b = 0; c->lengths && b < c->batch; b++)
         if (c->lengths[b] < 0 || c->lengths[b] > c->keys)
             return PYRNN_BAD_LENGTHS;
@@ -64,31 +65,6 @@ pyrnn_status pyrnn_attention_work(const pyrnn_attention *call, int use, size_t *
     return status;
 }
 
-typedef struct {
-    const pyrnn_attention_job *job;
-    void (*kernel)(const pyrnn_attention_job *job, int thread);
-} task;
-
-static void walk(void *context, int number)
-{
-    const task *t = context;
-    int parts = t->job->threads;
-    pyrnn_walk me = parts > 1 ? walk_with(t->job->seats, parts, number) : walk_alone();
-    fp_state before = denormals_off();
-    EACH_PART (part, &me)
-        t->kernel(t->job, part);
-    fp_restore(before);
-    if (me.put_aside)
-        pyrnn_crew_busy();
-}
-
-static void run(const pyrnn_attention_job *job, void (*kernel)(const pyrnn_attention_job *job, int thread))
-{
-    task t = {job, kernel};
-    crew_init(job->seats, job->threads);
-    pyrnn_crew_run(walk, &t, job->threads);
-}
-
 /* Whether there is an array wherever there are elements. */
 static int lacking(const pyrnn_heads *heads, ptrdiff_t batch, ptrdiff_t steps)
 {
@@ -119,7 +95,8 @@ pyrnn_status pyrnn_attention_forward(const pyrnn_attention *call, const pyrnn_he
     if (lacking(out, call->batch, call->queries))
         return PYRNN_BAD_POINTER;
     job.out = *out, job.stats = stats;
-    run(&job, pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend);
+    pyrnn_run_parts(pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend, &job, 1, job.seats,
+                    job.threads);
     return PYRNN_OK;
 }
 
@@ -137,6 +114,24 @@ pyrnn_status pyrnn_attention_backward(const pyrnn_attention *call, const pyrnn_a
         return PYRNN_BAD_POINTER;
     job.out = g->out, job.dout = g->dout, job.dq = g->dq, job.dk = g->dk, job.dv = g->dv;
     job.stats = (void *)g->stats; /* only read */
-    run(&job, pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend_back);
+    pyrnn_run_parts(pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend_back, &job, 1, job.seats,
+                    job.threads);
+    return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_attention_weights(const pyrnn_attention *call, const void *stats, int average,
+                                     void *weights, void *work)
+{
+    pyrnn_attention_job job;
+    if (!call)
+        return PYRNN_BAD_POINTER;
+    pyrnn_status status = start(call, PYRNN_FORWARD, work, &job);
+    if (status)
+        return status;
+    if ((!stats || (!weights && call->keys > 0)) && call->batch > 0 && call->queries > 0)
+        return PYRNN_BAD_POINTER;
+    job.stats = (void *)stats, job.weights = weights, job.average = average;
+    pyrnn_run_parts(pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend_weights, &job, 1, job.seats,
+                    job.threads);
     return PYRNN_OK;
 }

@@ -4,20 +4,11 @@
  *     forward    S = Q K'   m' = max(m, max S)   P = exp(S - m')   l = l exp(m - m') + sum P   O = O exp(m - m') + P V
  *     backward   P = exp(S - m) / l    dP = dO V'    dS = P (dP - dO.O)    dQ = dS K    dK = dS' Q    dV = P' dO
  *
+ * Dropout multiplies the P that meets V or dO, and dP, with a mask that is drawn again wherever it is needed.
+ *
  * Online softmax: Milakov & Gimelshein 2018, arXiv:1805.02867; blocks of it, and their recomputation on the way back:
  * Dao et al. 2022, arXiv:2205.14135. Blocks begin at fixed queries and keys, and a query's sums run over its own keys in
  * their order, so nothing depends on what else is in work. */
-
-/* What calls others and is not worth its size unrolled: compilers make what is cold small, and with it what is called
- * by nothing else and not named hot. */
-#define DRIVER static __attribute__((noinline, cold))
-#define HOT static __attribute__((noinline, hot))
-
-/* A matrix in memory: rows of contiguous elements, `step` apart. */
-typedef struct {
-    real *at;
-    ptrdiff_t step;
-} matrix;
 
 /* One head of one batch row. */
 typedef struct {
@@ -26,6 +17,9 @@ typedef struct {
     matrix q, k, v, bias;
     real *stats;
     real scale;
+    float dropout;
+    real kept; /* what is not dropped is multiplied with it */
+    uint64_t seed;
 } head;
 
 static matrix head_of(const pyrnn_heads *all, ptrdiff_t b, ptrdiff_t n)
@@ -37,7 +31,14 @@ DRIVER head open_head(const pyrnn_attention_job *job, ptrdiff_t number)
 {
     const pyrnn_attention *c = job->call;
     ptrdiff_t b = number / c->heads, n = number % c->heads;
-    head h = {b, n, c->lengths ? c->lengths[b] : c->keys, c->causal, .scale = (real)c->scale};
+    head h = {b,
+              n,
+              c->lengths ? c->lengths[b] : c->keys,
+              c->causal,
+              .scale = (real)c->scale,
+              .dropout = c->dropout,
+              .kept = (real)(1 / (1 - (double)c->dropout)),
+              .seed = c->seed};
     h.q = head_of(&c->q, b, n), h.k = head_of(&c->k, b, n), h.v = head_of(&c->v, b, n);
     if (c->bias)
         h.bias = (matrix){(real *)c->bias + b * c->bias_batch + n * c->bias_head, c->bias_step};
@@ -50,48 +51,6 @@ DRIVER head open_head(const pyrnn_attention_job *job, ptrdiff_t number)
 INLINE ptrdiff_t keys_of(const head *h, ptrdiff_t query)
 {
     return h->causal ? min_of(h->length, query + 1) : h->length;
-}
-
-/* A matrix as `product` reads it: pack_rows or pack_columns of one gate, `k` rows of `panels` panels. */
-typedef struct {
-    const real *at;
-    ptrdiff_t k, panels;
-} packed_matrix;
-
-DRIVER packed_matrix pack_keys(matrix from, ptrdiff_t keys, ptrdiff_t D, real *to)
-{
-    pack_columns(1, (const tiny[]){0}, D, keys, from.at, from.step, to);
-    return (packed_matrix){to, D, panels_of(keys)};
-}
-
-DRIVER packed_matrix pack_values(matrix from, ptrdiff_t rows, ptrdiff_t D, real *to)
-{
-    pack_rows(1, (const tiny[]){0}, D, rows, from.at, from.step, to);
-    return (packed_matrix){to, panels_of(rows) * L, panels_of(D)};
-}
-
-/* out = a w, or out += a w: `rows` rows; of w `k` rows from k0 on and `panels` panels from p0 on, the first one of a
- * group. */
-HOT void multiply(ptrdiff_t rows, matrix a, const packed_matrix *w, ptrdiff_t k0, ptrdiff_t k, ptrdiff_t p0,
-                  ptrdiff_t panels, matrix out, int add)
-{
-    static const target zero = {(real *)nothing, 0, {0, L, 2 * L, 3 * L}};
-    const ptrdiff_t groups = panels_at_once(1);
-    for (ptrdiff_t p = p0; p < p0 + panels; p += groups) {
-        int vecs = (int)min_of(groups, w->panels - p), n;
-        row_split tiles = split_rows(rows, tile_rows(vecs));
-        for (ptrdiff_t r = 0, tile = 0; r < rows; r += n, tile++) {
-            n = split_size(&tiles, tile);
-            target to = {out.at + r * out.step + (p - p0) * L, out.step, {0, L, 2 * L, 3 * L}};
-            for (ptrdiff_t i = 0; i < k; i += PIECE) {
-                const real *row[MAX_ROWS];
-                for (int j = 0; j < n; j++)
-                    row[j] = a.at + (r + j) * a.step + i;
-                product_piece(n, vecs, &to, add || i ? &to : &zero, row, (span){1, min_of(PIECE, k - i), 0},
-                              w->at + p * L * w->k + (k0 + i) * vecs * L, NULL);
-            }
-        }
-    }
 }
 
 /* L scores from column c on: scaled, biased, -inf from column n on. */
@@ -140,11 +99,15 @@ HOT void soften(real *s, const real *bias, real scale, ptrdiff_t n, running *so_
     so_far->sum += vtotal(sum)[0];
 }
 
-/* A row of sums to its place, times `factor`. */
-HOT void put_row(real *to, const real *from, ptrdiff_t D, real factor)
+/* Dropout of what a query has of the n keys from j0 on. Its random numbers are those of zoneout, with a head in the place of
+ * a state and a query in that of a step. */
+HOT void drop(const head *h, ptrdiff_t query, ptrdiff_t j0, ptrdiff_t n, real *p)
 {
-    for (ptrdiff_t d = 0; d < D; d += L)
-        put(to + d, vloada(from + d) * factor, D - d);
+    const uint32_t key = noise_key(h->seed, h->n, query, h->b);
+    for (ptrdiff_t c = 0; c < n && h->dropout > 0; c += L) {
+        VI dropped = zoned(h->dropout, key, j0 + c);
+        vstorea(p + c, (V)(~dropped & (VI)(vloada(p + c) * h->kept)));
+    }
 }
 
 /* A thread's memory on the way forward; what is packed serves all queries of a head. */
@@ -163,21 +126,22 @@ DRIVER void attend_keys(const head *h, attention_work *w, ptrdiff_t q0, ptrdiff_
     ptrdiff_t n = min_of(keys_of(h, q0 + rows - 1) - j0, ATTENTION_KEYS);
     matrix q = {h->q.at + q0 * h->q.step, h->q.step};
 #define FIRST(g) (h->causal ? max_of(0, j0 + (g) - q0) : 0)
-#define FROM(m, r) ((matrix){(m).at + (r) * (m).step, (m).step})
     for (ptrdiff_t g = 0; g < n; g += group) {
         ptrdiff_t r = FIRST(g), p = (j0 + g) / L;
         matrix to = {w->scores.at + r * scores + g, scores};
-        multiply(rows - r, FROM(q, r), &w->k, 0, D, p, min_of(panels, w->k.panels - p), to, 0);
+        multiply(rows - r, from_row(q, r), &w->k, 0, D, p, min_of(panels, w->k.panels - p), to, 0);
     }
     for (ptrdiff_t r = FIRST(0); r < rows; r++) {
         const real *bias = h->bias.at ? h->bias.at + (q0 + r) * h->bias.step + j0 : NULL;
-        soften(w->scores.at + r * scores, bias, h->scale, min_of(keys_of(h, q0 + r) - j0, n), &w->so_far[r],
-               w->out.at + r * w->out.step, w->out.step);
+        const ptrdiff_t own = min_of(keys_of(h, q0 + r) - j0, n);
+        soften(w->scores.at + r * scores, bias, h->scale, own, &w->so_far[r], w->out.at + r * w->out.step,
+               w->out.step);
+        drop(h, q0 + r, j0, own, w->scores.at + r * scores);
     }
     for (ptrdiff_t g = 0; g < n; g += group) {
         ptrdiff_t r = FIRST(g);
         matrix p = {w->scores.at + r * scores + g, scores};
-        multiply(rows - r, p, &w->v, j0 + g, min_of(group, n - g), 0, w->v.panels, FROM(w->out, r), 1);
+        multiply(rows - r, p, &w->v, j0 + g, min_of(group, n - g), 0, w->v.panels, from_row(w->out, r), 1);
     }
 #undef FIRST
 }
@@ -202,8 +166,10 @@ DRIVER void attend_queries(const pyrnn_attention_job *job, const head *h, attent
     }
 }
 
-DRIVER void attend(const pyrnn_attention_job *job, int thread)
+static void attend(const void *context, int phase, int thread)
 {
+    (void)phase;
+    const pyrnn_attention_job *job = context;
     const pyrnn_attention *c = job->call;
     const ptrdiff_t blocks = (c->queries + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
     share tasks = share_of(c->batch * c->heads * blocks, thread, job->threads);
@@ -215,10 +181,65 @@ DRIVER void attend(const pyrnn_attention_job *job, int thread)
     for (ptrdiff_t task = tasks.from; task < tasks.to; task++) {
         if (task == tasks.from || task % blocks == 0) {
             h = open_head(job, task / blocks);
-            w.k = pack_keys(h.k, h.length, c->size, keys);
-            w.v = pack_values(h.v, h.length, c->size, values);
+            w.k = pack_turned(h.k, h.length, c->size, keys);
+            w.v = pack_upright(h.v, h.length, c->size, values);
         }
         attend_queries(job, &h, &w, task % blocks * ATTENTION_QUERIES);
+    }
+}
+
+/* Scores to weights of one query and the n keys from j0 on, times factor: written to out, or added to it. */
+HOT void weigh(const head *h, ptrdiff_t query, ptrdiff_t j0, ptrdiff_t n, real factor, const real *scores,
+               real *out, int add)
+{
+    const ptrdiff_t own = keys_of(h, query) - j0;
+    const real *bias = h->bias.at ? h->bias.at + query * h->bias.step + j0 : NULL;
+    const real max = h->stats[2 * query], inverse = h->stats[2 * query + 1] * factor;
+    for (ptrdiff_t c = 0; c < n; c += L) {
+        V p = add ? get(out + c, n - c) : vset(0);
+        if (c < own)
+            p = p + vexp(biased(scores, bias, h->scale, c, own) - max) * inverse;
+        put(out + c, p, n - c);
+    }
+}
+
+/* The weights of `rows` queries from q0 on, times factor, to rows of the caller's; or added to them. */
+DRIVER void weigh_queries(const pyrnn_attention_job *job, const head *h, const packed_matrix *k,
+                          matrix scores, ptrdiff_t q0, matrix out, int add, real factor)
+{
+    const pyrnn_attention *c = job->call;
+    const ptrdiff_t rows = min_of(ATTENTION_QUERIES, c->queries - q0);
+    for (ptrdiff_t j0 = 0; j0 < c->keys; j0 += scores.step) {
+        const ptrdiff_t there = max_of(0, min_of(h->length - j0, scores.step)),
+                        n = min_of(c->keys - j0, scores.step);
+        multiply(rows, from_row(h->q, q0), k, 0, c->size, j0 / L, panels_of(there), scores, 0);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            weigh(h, q0 + r, j0, n, factor, scores.at + r * scores.step, from_row(out, q0 + r).at + j0, add);
+    }
+}
+
+/* Batch rows, or heads of them where nothing is averaged, in blocks of queries. */
+static void attend_weights(const void *context, int phase, int thread)
+{
+    (void)phase;
+    const pyrnn_attention_job *job = context;
+    const pyrnn_attention *c = job->call;
+    const ptrdiff_t heads = job->average ? c->heads : 1,
+                    blocks = (c->queries + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
+    const share tasks = share_of(c->batch * c->heads / heads * blocks, thread, job->threads);
+    real *keys = (real *)(job->work + (size_t)thread * job->work_thread);
+    const matrix scores = {keys + job->keys * job->size, ATTENTION_KEYS};
+    for (ptrdiff_t task = tasks.from, end; task < tasks.to; task = end) {
+        const ptrdiff_t number = task / blocks;
+        const matrix out = {(real *)job->weights + number * c->queries * c->keys, c->keys};
+        end = min_of(tasks.to, (number + 1) * blocks);
+        for (ptrdiff_t n = 0; n < heads; n++) {
+            const head h = open_head(job, number * heads + n);
+            const packed_matrix k = pack_turned(h.k, h.length, c->size, keys);
+            for (ptrdiff_t t = task; t < end; t++)
+                weigh_queries(job, &h, &k, scores, t % blocks * ATTENTION_QUERIES, out, n > 0,
+                              (real)1 / (real)heads);
+        }
     }
 }
 
@@ -246,9 +267,9 @@ DRIVER attention_back_work open_back(const pyrnn_attention_job *job, const head 
                              .ds = {scores + rows * keys, keys},
                              .p_turned = {scores + 2 * rows * keys, rows},
                              .ds_turned = {scores + 3 * rows * keys, rows}};
-    w.k_columns = pack_keys(h->k, h->length, D, at);
-    w.v_columns = pack_keys(h->v, h->length, D, at + of_keys);
-    w.k_rows = pack_values(h->k, h->length, D, at + 2 * of_keys);
+    w.k_columns = pack_turned(h->k, h->length, D, at);
+    w.v_columns = pack_turned(h->v, h->length, D, at + of_keys);
+    w.k_rows = pack_upright(h->k, h->length, D, at + 2 * of_keys);
     memset(w.dk.at, 0, 2 * sizeof(real) * (size_t)of_keys);
     return w;
 }
@@ -276,15 +297,19 @@ DRIVER void back_keys(const head *h, attention_back_work *w, matrix dout, const 
                       const packed_matrix *dout_rows, ptrdiff_t q0, ptrdiff_t rows, ptrdiff_t j0, ptrdiff_t D)
 {
     const ptrdiff_t keys = min_of(h->length - j0, ATTENTION_KEYS_BACK), panels = panels_of(keys), p0 = j0 / L;
-    multiply(rows, FROM(h->q, q0), &w->k_columns, 0, D, p0, panels, w->p, 0);
-    multiply(rows, FROM(dout, q0), &w->v_columns, 0, D, p0, panels, w->ds, 0);
-    for (ptrdiff_t r = 0; r < rows; r++)
-        soften_back(h, q0 + r, j0, keys, w->delta[r], w->p.at + r * w->p.step, w->ds.at + r * w->ds.step);
+    multiply(rows, from_row(h->q, q0), &w->k_columns, 0, D, p0, panels, w->p, 0);
+    multiply(rows, from_row(dout, q0), &w->v_columns, 0, D, p0, panels, w->ds, 0);
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        real *p = w->p.at + r * w->p.step, *ds = w->ds.at + r * w->ds.step;
+        drop(h, q0 + r, j0, keys, ds);
+        soften_back(h, q0 + r, j0, keys, w->delta[r], p, ds);
+        drop(h, q0 + r, j0, keys, p);
+    }
     multiply(rows, w->ds, &w->k_rows, j0, keys, 0, w->k_rows.panels, w->dq, 1);
     transpose(rows, keys, w->p.at, w->p.step, w->p_turned.at, w->p_turned.step);
     transpose(rows, keys, w->ds.at, w->ds.step, w->ds_turned.at, w->ds_turned.step);
-    multiply(keys, w->p_turned, dout_rows, 0, rows, 0, dout_rows->panels, FROM(w->dv, j0), 1);
-    multiply(keys, w->ds_turned, q_rows, 0, rows, 0, q_rows->panels, FROM(w->dk, j0), 1);
+    multiply(keys, w->p_turned, dout_rows, 0, rows, 0, dout_rows->panels, from_row(w->dv, j0), 1);
+    multiply(keys, w->ds_turned, q_rows, 0, rows, 0, q_rows->panels, from_row(w->dk, j0), 1);
 }
 
 DRIVER void back_queries(const pyrnn_attention_job *job, const head *h, attention_back_work *w, ptrdiff_t q0)
@@ -292,8 +317,8 @@ DRIVER void back_queries(const pyrnn_attention_job *job, const head *h, attentio
     const ptrdiff_t D = job->call->size, rows = min_of(ATTENTION_QUERIES, job->call->queries - q0);
     matrix out = head_of(&job->out, h->b, h->n), dout = head_of(&job->dout, h->b, h->n);
     matrix dq = head_of(&job->dq, h->b, h->n);
-    packed_matrix q_rows = pack_values(FROM(h->q, q0), rows, D, w->q_at);
-    packed_matrix dout_rows = pack_values(FROM(dout, q0), rows, D, w->dout_at);
+    packed_matrix q_rows = pack_upright(from_row(h->q, q0), rows, D, w->q_at);
+    packed_matrix dout_rows = pack_upright(from_row(dout, q0), rows, D, w->dout_at);
     memset(w->dq.at, 0, sizeof(real) * (size_t)(rows * w->dq.step));
     for (ptrdiff_t r = 0; r < rows; r++) {
         const real *o = out.at + (q0 + r) * out.step, *d_o = dout.at + (q0 + r) * dout.step;
@@ -309,8 +334,10 @@ DRIVER void back_queries(const pyrnn_attention_job *job, const head *h, attentio
 }
 
 /* A head is one task: its gradients of keys and values are sums over all its queries. */
-DRIVER void attend_back(const pyrnn_attention_job *job, int thread)
+static void attend_back(const void *context, int phase, int thread)
 {
+    (void)phase;
+    const pyrnn_attention_job *job = context;
     const pyrnn_attention *c = job->call;
     share heads = share_of(c->batch * c->heads, thread, job->threads);
     for (ptrdiff_t number = heads.from; number < heads.to; number++) {
@@ -325,7 +352,3 @@ DRIVER void attend_back(const pyrnn_attention_job *job, int thread)
         }
     }
 }
-
-#undef FROM
-#undef DRIVER
-#undef HOT

@@ -97,7 +97,7 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
     }
     for (int q = 0; q < c->states; q++)
         if (zones(job, q))
-            row->key[q] = noise_key(job, q, t, row->row);
+            row->key[q] = noise_key(job->seed, q, t, row->row);
     cell_statistics(c, last_of_formula(c), row->saved, job->H, row->stats);
 }
 

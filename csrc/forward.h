@@ -39,7 +39,7 @@ INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const r
     }
     for (int q = 0; q < c->states; q++)
         if (zones(job, q))
-            row->key[q] = noise_key(job, q, time_of(job, row->length, s), row->row);
+            row->key[q] = noise_key(job->seed, q, time_of(job, row->length, s), row->row);
 }
 
 /* The initial h of a strip's rows as their first product reads it. */

@@ -100,7 +100,11 @@ static const pass_alone alones[PYRNN_CELLS];
 
 #include "gradients.h"
 
+#include "matrix.h"
+
 #include "attention.h"
+
+#include "linear.h"
 
 #include "norm.h"
 
@@ -191,7 +195,10 @@ const pyrnn_kernels PYRNN_TABLE = {
     .products = products,
     .finish = finish,
     .attend = attend,
+    .attend_weights = attend_weights,
     .attend_back = attend_back,
+    .linear_forward = linear_forward,
+    .linear_backward = linear_backward,
     .step_size = sizeof(step_memory),
     .step_init = step_init,
     .norm_forward = norm_forward,

@@ -104,18 +104,38 @@ typedef struct {
     pyrnn_step_function *step;
 } pyrnn_cell_kernels;
 
+/* Part number `part` of a phase of a job. */
+typedef void pyrnn_part_function(const void *job, int phase, int part);
+
 /* A call of attention, resolved. Sizes are rounded up for the widest vectors, so that the work is the same for every
  * instruction set. */
 typedef struct {
     const pyrnn_attention *call;
     pyrnn_heads out, dout, dq, dk, dv;
     void *stats; /* [B][N][Tq][2]: maximum, 1 / sum of exponentials; NULL where nobody wants them */
+    void *weights;
+    int average;
     int threads;
     ptrdiff_t keys, size; /* Tk and D, rounded up */
     char *work; /* a part for each thread */
     size_t work_thread;
     pyrnn_seat *seats; /* one a thread */
 } pyrnn_attention_job;
+
+/* A call of an affine map, resolved; what is not wanted is NULL. */
+typedef struct {
+    const pyrnn_linear *call;
+    void *y, *dx, *dw, *db;
+    const void *dy;
+    ptrdiff_t y_row, dy_row, dx_row;
+    int threads;
+    char *work; /* packed w, packed x from work_w on; from work_shared on a part for each thread */
+    size_t work_w, work_shared, work_thread;
+    pyrnn_seat *seats;
+} pyrnn_linear_job;
+
+/* Rows that are in work at once, and outputs whose gradients are turned together. */
+enum { LINEAR_ROWS = 256, LINEAR_BLOCK = 96 };
 
 /* Queries that are in work at once, and keys, forward and backward. */
 enum { ATTENTION_QUERIES = 48, ATTENTION_KEYS = 256, ATTENTION_KEYS_BACK = 64 };
@@ -143,8 +163,8 @@ typedef struct {
     void (*gather)(const pyrnn_job *job, const pyrnn_block *block, int thread);
     void (*products)(const pyrnn_job *job, const pyrnn_block *block, int thread);
     void (*finish)(const pyrnn_job *job, int thread); /* after the last block */
-    void (*attend)(const pyrnn_attention_job *job, int thread);
-    void (*attend_back)(const pyrnn_attention_job *job, int thread);
+    pyrnn_part_function *attend, *attend_weights, *attend_back; /* of a pyrnn_attention_job, one phase */
+    pyrnn_part_function *linear_forward, *linear_backward; /* of a pyrnn_linear_job, two phases */
     size_t step_size; /* bytes of a prepared step */
     void (*step_init)(pyrnn_prepared *step); /* all but the job is left to do */
     void (*norm_forward)(const pyrnn_norm *norm, void *y, void *stats, ptrdiff_t from, ptrdiff_t to);
@@ -200,6 +220,9 @@ void pyrnn_call_run_here(const pyrnn_call *call); /* one whose job has one threa
 
 /* dispatch.c: what a pack was written for, once it has been judged. */
 pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);
+
+/* parts.c: all parts of all phases of a job, no part of one before every part of the one before is done. */
+void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts);
 
 /* plan.c: how many of the threads that are allowed pay for so many operations. */
 int pyrnn_useful_threads(int threads, double flops);

@@ -19,11 +19,11 @@
     } while (0)
 
 /* What the random numbers of a row's step start from. */
-INLINE uint32_t noise_key(const pyrnn_job *job, int state, ptrdiff_t t, ptrdiff_t row)
+INLINE uint32_t noise_key(uint64_t seed, ptrdiff_t state, ptrdiff_t t, ptrdiff_t row)
 {
-    uint32_t key = (uint32_t)(job->seed >> 32) + (uint32_t)state;
+    uint32_t key = (uint32_t)(seed >> 32) + (uint32_t)state;
     MIX(key);
-    key += (uint32_t)job->seed;
+    key += (uint32_t)seed;
     MIX(key);
     key += (uint32_t)t;
     MIX(key);

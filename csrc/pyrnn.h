@@ -301,6 +301,9 @@ PYRNN_API pyrnn_status pyrnn_backward_chain(int n, int at_once, const pyrnn_sequ
  *   bias     [B][N][Tq][Tk] NULL: none. Strides for the first three, 0 for an axis that it does not have; -inf
  *                           hides a key from a query
  *
+ *   dropout  0 to 1, else 0: the probability with which an element of p is dropped, for out alone, and the others scaled by
+ *            1 / (1 - dropout). Drawn from seed, batch row, head, query and key: alike forward and back
+ *
  * A query that may attend to nothing gives zeros, and takes no part in any gradient. Results depend neither on the
  * threads nor, for a query, on the others and on the batch, bit for bit.
  */
@@ -317,6 +320,8 @@ typedef struct {
     const void *bias;
     ptrdiff_t bias_batch, bias_head, bias_step;
     pyrnn_heads q, k, v; /* only read */
+    float dropout;
+    uint64_t seed;
 } pyrnn_attention;
 
 /* Bytes of work for forward or backward (a pyrnn_use). */
@@ -344,6 +349,60 @@ typedef struct {
 
 PYRNN_API pyrnn_status pyrnn_attention_backward(const pyrnn_attention *call,
                                                 const pyrnn_attention_gradients *grads);
+
+/*
+ *   stats    in       as forward wrote them for the same call
+ *   average  in       1: weights are averaged over the heads
+ *   weights  out      [B][N][Tq][Tk], or [B][Tq][Tk], contiguous: p, zeros where a query may not attend
+ *   work     scratch  that of forward
+ */
+PYRNN_API pyrnn_status pyrnn_attention_weights(const pyrnn_attention *call, const void *stats, int average,
+                                               void *weights, void *work);
+
+/*
+ * ---- Affine maps ----
+ *
+ *     y[r] = W x[r] + b
+ *
+ *   x  [rows][inputs]     rows x_row elements apart
+ *   w  [outputs][inputs]  contiguous
+ *   b  [outputs]          NULL: zeros
+ *
+ * A row's result depends neither on the other rows nor on the threads, bit for bit; gradients do not depend on the threads.
+ */
+typedef struct {
+    int dtype, threads;
+    ptrdiff_t rows, inputs, outputs; /* the last two >= 1 */
+    const void *x;
+    ptrdiff_t x_row;
+    const void *w, *b;
+} pyrnn_linear;
+
+/* Bytes of work for forward or backward (a pyrnn_use). */
+PYRNN_API pyrnn_status pyrnn_linear_work(const pyrnn_linear *call, int use, size_t *bytes);
+
+/*
+ *   y     out      [rows][outputs], rows y_row elements apart; overlaps no input
+ *   work  scratch  pyrnn_linear_work bytes, aligned to 64
+ */
+PYRNN_API pyrnn_status pyrnn_linear_forward(const pyrnn_linear *call, void *y, ptrdiff_t y_row, void *work);
+
+/*
+ *   dy    in   the gradient of y, rows dy_row elements apart
+ *   dx    out  that of x, rows dx_row elements apart; NULL if it is not wanted, as the others, and w may be NULL then
+ *   dw    out  [outputs][inputs]; NULL: x may be, too
+ *   db    out  [outputs]
+ *   work  scratch
+ */
+typedef struct {
+    const void *dy;
+    ptrdiff_t dy_row;
+    void *dx;
+    ptrdiff_t dx_row;
+    void *dw, *db, *work;
+} pyrnn_linear_gradients;
+
+PYRNN_API pyrnn_status pyrnn_linear_backward(const pyrnn_linear *call, const pyrnn_linear_gradients *grads);
 
 /*
  * ---- Layer normalization ----

@@ -7,8 +7,11 @@ cdef pyrnn_heads heads_of(array):
     return heads
 
 
-cdef pyrnn_attention attention_of(q, k, v, double scale, lengths, bint causal, bias, int threads):
+cdef pyrnn_attention attention_of(q, k, v, options, int threads):
+    """Options are (scale, lengths, causal, bias, dropout, seed): lengths int64 or None; bias (B, N, Tq, Tk), of any strides, or
+    None."""
     cdef pyrnn_attention call
+    scale, lengths, causal, bias, call.dropout, call.seed = options
     call.dtype, call.threads, call.causal, call.scale = 8 * q.dtype.itemsize, threads, causal, scale
     call.batch, call.heads, call.queries, call.size = q.shape
     call.keys = k.shape[2]
@@ -21,9 +24,9 @@ cdef pyrnn_attention attention_of(q, k, v, double scale, lengths, bint causal, b
     return call
 
 
-def attention_forward(q, k, v, double scale, lengths, bint causal, bias, out, stats, int threads):
-    """Writes out; and stats (B, N, Tq, 2) unless that is None. lengths int64; bias (B, N, Tq, Tk), of any strides, or None."""
-    cdef pyrnn_attention call = attention_of(q, k, v, scale, lengths, causal, bias, threads)
+def attention_forward(q, k, v, tuple options, out, stats, int threads):
+    """Writes out; and stats (B, N, Tq, 2) unless that is None."""
+    cdef pyrnn_attention call = attention_of(q, k, v, options, threads)
     cdef pyrnn_heads to = heads_of(out)
     cdef size_t size
     check(pyrnn_attention_work(&call, PYRNN_FORWARD, &size))
@@ -36,9 +39,25 @@ def attention_forward(q, k, v, double scale, lengths, bint causal, bias, out, st
     check(status)
 
 
-def attention_backward(q, k, v, double scale, lengths, bint causal, bias, out, stats, dout, dq, dk, dv, int threads):
+def attention_weights(q, k, v, tuple options, stats, weights, int threads):
+    """Writes weights (B, N, Tq, Tk) or, averaged over the heads, (B, Tq, Tk); contiguous."""
+    cdef pyrnn_attention call = attention_of(q, k, v, options, threads)
+    cdef size_t size
+    check(pyrnn_attention_work(&call, PYRNN_FORWARD, &size))
+    held = buffer(size)
+    cdef void *work = data(held)
+    cdef void *kept = data(stats)
+    cdef void *to = data(weights)
+    cdef bint average = weights.ndim == 3
+    cdef int status
+    with nogil:
+        status = pyrnn_attention_weights(&call, kept, average, to, work)
+    check(status)
+
+
+def attention_backward(q, k, v, tuple options, out, stats, dout, dq, dk, dv, int threads):
     """Writes dq, dk and dv."""
-    cdef pyrnn_attention call = attention_of(q, k, v, scale, lengths, causal, bias, threads)
+    cdef pyrnn_attention call = attention_of(q, k, v, options, threads)
     cdef pyrnn_attention_gradients grads
     cdef size_t size
     check(pyrnn_attention_work(&call, PYRNN_BACKWARD, &size))

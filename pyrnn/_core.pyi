@@ -45,25 +45,16 @@ def chained(packs: list[Array], use: int, x: Array, lengths: Array | None, threa
 def forward(calls: list[tuple[Any, ...]], threads: int, chain: bool = False) -> None: ...
 def backward(calls: list[tuple[Any, ...]], threads: int, chain: bool = False) -> None: ...
 def attention_forward(
-    q: Array,
-    k: Array,
-    v: Array,
-    scale: float,
-    lengths: Array | None,
-    causal: bool,
-    bias: Array | None,
-    out: Array,
-    stats: Array | None,
-    threads: int,
+    q: Array, k: Array, v: Array, options: tuple[Any, ...], out: Array, stats: Array | None, threads: int
+) -> None: ...
+def attention_weights(
+    q: Array, k: Array, v: Array, options: tuple[Any, ...], stats: Array, weights: Array, threads: int
 ) -> None: ...
 def attention_backward(
     q: Array,
     k: Array,
     v: Array,
-    scale: float,
-    lengths: Array | None,
-    causal: bool,
-    bias: Array | None,
+    options: tuple[Any, ...],
     out: Array,
     stats: Array,
     dout: Array,
@@ -71,6 +62,10 @@ def attention_backward(
     dk: Array,
     dv: Array,
     threads: int,
+) -> None: ...
+def linear_forward(x: Array, w: Array, b: Array | None, y: Array, threads: int) -> None: ...
+def linear_backward(
+    x: Array, w: Array, dy: Array, dx: Array | None, dw: Array | None, db: Array | None, threads: int
 ) -> None: ...
 def norm_forward(
     x: Array, gain: Array, shift: Array, eps: float, y: Array, stats: Array | None, threads: int

@@ -70,6 +70,8 @@ cdef extern from "pyrnn.h" nogil:
         const void *bias
         ptrdiff_t bias_batch, bias_head, bias_step
         pyrnn_heads q, k, v
+        float dropout
+        uint64_t seed
     ctypedef struct pyrnn_attention_gradients:
         pyrnn_heads out, dout, dq, dk, dv
         const void *stats
@@ -101,6 +103,25 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_attention_work(const pyrnn_attention *call, int use, size_t *bytes)
     int pyrnn_attention_forward(const pyrnn_attention *call, const pyrnn_heads *out, void *stats, void *work)
     int pyrnn_attention_backward(const pyrnn_attention *call, const pyrnn_attention_gradients *grads)
+    int pyrnn_attention_weights(const pyrnn_attention *call, const void *stats, int average, void *weights, void *work)
+    ctypedef struct pyrnn_linear:
+        int dtype, threads
+        ptrdiff_t rows, inputs, outputs
+        const void *x
+        ptrdiff_t x_row
+        const void *w
+        const void *b
+    ctypedef struct pyrnn_linear_gradients:
+        const void *dy
+        ptrdiff_t dy_row
+        void *dx
+        ptrdiff_t dx_row
+        void *dw
+        void *db
+        void *work
+    int pyrnn_linear_work(const pyrnn_linear *call, int use, size_t *bytes)
+    int pyrnn_linear_forward(const pyrnn_linear *call, void *y, ptrdiff_t y_row, void *work)
+    int pyrnn_linear_backward(const pyrnn_linear *call, const pyrnn_linear_gradients *grads)
     ctypedef struct pyrnn_norm:
         int dtype, threads
         ptrdiff_t rows, width
@@ -369,3 +390,4 @@ include "_norm.pxi"
 include "_update.pxi"
 include "_step.pxi"
 include "_attention.pxi"
+include "_linear.pxi"

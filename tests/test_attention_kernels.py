@@ -32,6 +32,7 @@ def problem(shape, dtype, causal=False, lengths=False, biased=False, seed=0):
 
     given = {"q": normal(B, N, Tq, D), "k": normal(B, N, Tk, D), "v": normal(B, N, Tk, D)}
     given |= {"scale": D**-0.5, "causal": causal, "lengths": None, "bias": None, "dout": normal(B, N, Tq, D)}
+    given |= {"dropout": 0.0, "seed": 0}
     if lengths:
         given["lengths"] = rng.integers(0, Tk + 1, B)
         given["lengths"][:1] = Tk // 2
@@ -43,7 +44,8 @@ def problem(shape, dtype, causal=False, lengths=False, biased=False, seed=0):
 
 
 def arguments(given):
-    return tuple(given[name] for name in ("q", "k", "v", "scale", "lengths", "causal", "bias"))
+    options = tuple(given[name] for name in ("scale", "lengths", "causal", "bias", "dropout", "seed"))
+    return given["q"], given["k"], given["v"], options
 
 
 def run(given, threads=1, like=np.empty_like):

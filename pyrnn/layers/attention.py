@@ -30,6 +30,9 @@ class MultiHeadAttention(Layer):
         Size of the last axis of all inputs and of the output, at least 1.
     num_heads : int
         How many heads; `embed_dim` is a multiple of it.
+    dropout : float, default 0.0
+        The probability, 0 to 1, with which a weight of the attention is dropped in training, which is what
+        calls `vjp`; the others are scaled by 1 / (1 - dropout).
     bias : bool, default True
         Whether the maps have biases.
     batch_first : bool, default False
@@ -38,7 +41,8 @@ class MultiHeadAttention(Layer):
         The dtype of parameters and outputs; inputs are cast to it.
     rng : None, int or numpy.random.Generator
         Source of the initial values, drawn as PyTorch draws them: `in_proj_weight` uniform between
-        ±sqrt(1.5 / embed_dim), `out_proj.weight` between ±1/sqrt(embed_dim), biases zero.
+        ±sqrt(1.5 / embed_dim), `out_proj.weight` between ±1/sqrt(embed_dim), biases zero; and then of
+        dropout.
 
     Raises
     ------
@@ -55,13 +59,13 @@ class MultiHeadAttention(Layer):
     running softmax (Dao et al. 2022), and once more on the way back. A query that may attend to nothing,
     because of `mask` or of a length of zero, gets zeros from the heads, never NaN, so its output is
     ``out_proj.bias``.
-    Results do not depend on the number of threads of `set_num_threads`; the maps are products of NumPy's
-    BLAS, as in `Linear`.
+    So is dropout: what it drops is a function of a seed, the batch row, the head, the query and the key.
+    Results do not depend on the number of threads, nor those of a batch row on the other rows.
 
     References
     ----------
     Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762;
-    Dao et al., FlashAttention, 2022, arXiv:2205.14135.
+    Dao et al., FlashAttention, 2022, arXiv:2205.14135; dropout: Srivastava et al. 2014, JMLR 15:1929-1958.
 
     Examples
     --------
@@ -74,6 +78,7 @@ class MultiHeadAttention(Layer):
         self,
         embed_dim: int,
         num_heads: int,
+        dropout: float = 0.0,
         bias: bool = True,
         batch_first: bool = False,
         dtype: DTypeLike = np.float32,
@@ -83,6 +88,7 @@ class MultiHeadAttention(Layer):
         self.num_heads = as_size(num_heads, "num_heads")
         if E % self.num_heads:
             raise ValueError(f"num_heads must divide embed_dim {E}, got {num_heads}")
+        self.dropout = _check.fraction(dropout, "dropout")
         self.batch_first = _check.flag(batch_first, "batch_first")
         shapes: dict[str, tuple[int, ...]] = {"in_proj_weight": (3 * E, E)}
         if _check.flag(bias, "bias"):
@@ -91,7 +97,7 @@ class MultiHeadAttention(Layer):
         if bias:
             shapes["out_proj.bias"] = (E,)
         super().__init__(shapes, dtype)
-        generator = as_generator(rng)
+        self._generator = generator = as_generator(rng)
         for name, bound in (("in_proj_weight", (1.5 / E) ** 0.5), ("out_proj.weight", E**-0.5)):
             self.params[name] = generator.uniform(-bound, bound, shapes[name])
 
@@ -144,12 +150,9 @@ class MultiHeadAttention(Layer):
         """
         need_weights = _check.flag(need_weights, "need_weights")
         average = _check.flag(average_attn_weights, "average_attn_weights")
-        call = _Call(self, (query, key, value), mask, causal, lengths, training=False)
+        call = _Call(self, (query, key, value), mask, causal, lengths, need_stats=need_weights)
         output = call.forward()
-        if not need_weights:
-            return output
-        weights = call.weights()
-        return output, weights.mean(1) if average else weights
+        return (output, call.weights(average)) if need_weights else output
 
     def vjp(
         self,
@@ -160,13 +163,16 @@ class MultiHeadAttention(Layer):
         mask: ArrayLike | None = None,
         causal: bool = False,
         lengths: ArrayLike | None = None,
+        rng: int | np.random.Generator | None = None,
     ) -> tuple[Array, Pull]:
-        """Attend and return the way back.
+        """Attend, with dropout, and return the way back.
 
         Parameters
         ----------
         query, key, value, mask, causal, lengths
             As in a call. Arrays of the layer's dtype are not copied: leave them unchanged until `pull`.
+        rng : None, int or numpy.random.Generator
+            Source of dropout's seed; None goes on with the generator that the layer was made with.
 
         Returns
         -------
@@ -181,18 +187,24 @@ class MultiHeadAttention(Layer):
         TypeError, ValueError
             An argument (or `doutput`, from `pull`) is of the wrong type or shape; the message names it.
         """
-        call = _Call(self, (query, key, value), mask, causal, lengths, training=True)
+        generator = self._generator if rng is None else as_generator(rng)
+        call = _Call(self, (query, key, value), mask, causal, lengths, need_stats=True)
+        # An optimizer may step before pull.
+        call.params = self.params.copy()
+        if self.dropout > 0:
+            call.dropout, call.seed = self.dropout, int(generator.integers(2**63))
         output = call.forward()
         shape = output.shape
 
         def pull(doutput: ArrayLike) -> tuple[Array, Array | None, Array | None, Gradients]:
             dy = _check.shaped(doutput, call.dtype, "doutput", shape)
-            return call.backward(dy.reshape(-1, shape[-1]))
+            return call.backward(np.ascontiguousarray(dy).reshape(-1, shape[-1]))
 
         return output, pull
 
     def __repr__(self) -> str:
-        options = "" if "in_proj_bias" in self.params else ", bias=False"
+        options = f", dropout={self.dropout}" if self.dropout else ""
+        options += "" if "in_proj_bias" in self.params else ", bias=False"
         options += ", batch_first=True" if self.batch_first else ""
         options += "" if self.dtype == np.float32 else f", dtype=np.{self.dtype}"
         return f"MultiHeadAttention({self.embed_dim}, {self.num_heads}{options})"
@@ -212,12 +224,11 @@ class _Call:
         causal: bool,
         lengths: ArrayLike | None,
         *,
-        training: bool,
+        need_stats: bool,
     ) -> None:
         self.dtype, self.N, self.E = layer.dtype, layer.num_heads, layer.embed_dim
-        self.training = training
-        # An optimizer may step before pull.
-        self.params = layer.params.copy() if training else dict(layer.params)
+        self.need_stats, self.dropout, self.seed = need_stats, 0.0, 0
+        self.params, self.threads = dict(layer.params), _threads.get_num_threads()
         self.axes = (0, 2, 1, 3) if layer.batch_first else (1, 2, 0, 3)  # of (.., .., N, D) as (B, N, T, D)
         self.owner = [0, 0 if inputs[1] is None else 1, 2]  # which input is each role's
         if inputs[2] is None:
@@ -247,7 +258,7 @@ class _Call:
             x = as_real(inputs[owner], self.dtype, name)  # type: ignore[arg-type]
             if x.ndim != 3 or x.shape[-1] != self.E:
                 raise ValueError(f"{name} must have shape (*, *, {self.E}), got {x.shape}")
-            found.append(x)
+            found.append(np.ascontiguousarray(x))
         return found
 
     def _bias(self, mask: ArrayLike | None) -> Array | None:
@@ -276,51 +287,56 @@ class _Call:
         parts = joined.reshape(*x.shape[:2], roles, self.N, self.E // self.N)
         return [parts[:, :, role].transpose(self.axes) for role in range(roles)]
 
+    def _options(self) -> tuple[Any, ...]:
+        return self.scale, self.lengths, self.causal, self.bias, self.dropout, self.seed
+
     def forward(self) -> Array:
-        """Compute the output; keep q, k, v, and in training what the way back needs besides."""
+        """Compute the output; keep q, k, v, and what the way back or the weights need besides."""
         self.q_k_v: list[Array] = []
+        weight, bias = self.params["in_proj_weight"], self.params.get("in_proj_bias")
         for first, last in self._groups():
             x = self.x[first]
             joined = _core.empty((x.shape[0] * x.shape[1], (last - first) * self.E), self.dtype)
             rows = slice(first * self.E, last * self.E)
-            np.matmul(x.reshape(-1, self.E), self.params["in_proj_weight"][rows].T, out=joined)
-            if "in_proj_bias" in self.params:
-                joined += self.params["in_proj_bias"][rows]
+            part = None if bias is None else bias[rows]
+            _core.linear_forward(x.reshape(-1, self.E), weight[rows], part, joined, self.threads)
             self.q_k_v += self._heads(joined, x, last - first)
         shape = self.x[0].shape
         self.out = _core.empty((shape[0] * shape[1], self.E), self.dtype)
-        self.stats = _core.empty((self.B, self.N, self.Tq, 2), self.dtype) if self.training else None
+        self.stats = _core.empty((self.B, self.N, self.Tq, 2), self.dtype) if self.need_stats else None
         (out,) = self._heads(self.out, self.x[0], 1)
-        q, k, v = self.q_k_v
-        options = self.scale, self.lengths, self.causal, self.bias
-        _core.attention_forward(q, k, v, *options, out, self.stats, _threads.get_num_threads())
-        y: Array = self.out @ self.params["out_proj.weight"].T
-        if "out_proj.bias" in self.params:
-            y += self.params["out_proj.bias"]
+        _core.attention_forward(*self.q_k_v, self._options(), out, self.stats, self.threads)
+        y = np.empty_like(self.out)
+        weight, bias = self.params["out_proj.weight"], self.params.get("out_proj.bias")
+        _core.linear_forward(self.out, weight, bias, y, self.threads)
         return y.reshape(shape)
 
     def backward(self, dy: Array) -> tuple[Array, Array | None, Array | None, Gradients]:
         """Gradients, from that of the output as rows."""
         E, weight = self.E, self.params["in_proj_weight"]
         grads = {name: np.empty_like(value) for name, value in self.params.items()}
-        np.matmul(dy.T, self.out, out=grads["out_proj.weight"])
-        if "out_proj.bias" in grads:
-            np.sum(dy, 0, out=grads["out_proj.bias"])
-        joined = self._core_gradients(dy @ self.params["out_proj.weight"])
+        dout, bias = _core.empty(dy.shape, self.dtype), grads.get("out_proj.bias")
+        out_weight, dweight = self.params["out_proj.weight"], grads["out_proj.weight"]
+        _core.linear_backward(self.out, out_weight, dy, dout, dweight, bias, self.threads)
+        bias = grads.get("in_proj_bias")
         dx: list[Array | None] = [None, None, None]
-        for (first, last), d in zip(self._groups(), joined, strict=True):
+        for (first, last), d in zip(self._groups(), self._core_gradients(dout), strict=True):
             rows, x = slice(first * E, last * E), self.x[first]
-            np.matmul(d.T, x.reshape(-1, E), out=grads["in_proj_weight"][rows])
-            if "in_proj_bias" in grads:
-                np.sum(d, 0, out=grads["in_proj_bias"][rows])
-            for owner in sorted(set(self.owner[first:last])):
+            dw, db = grads["in_proj_weight"][rows], None if bias is None else bias[rows]
+            owners = sorted(set(self.owner[first:last]))
+            for owner in owners:
                 mine = [role for role in range(first, last) if self.owner[role] == owner]
                 a, b = mine[0] * E, (mine[-1] + 1) * E
-                part = (d[:, a - rows.start : b - rows.start] @ weight[a:b]).reshape(x.shape)
-                before = dx[owner]
+                part = np.empty((len(d), E), self.dtype)
+                own, whole = d[:, a - rows.start : b - rows.start], len(owners) == 1
+                sums = (dw, db) if whole else (None, None)
+                _core.linear_backward(x.reshape(-1, E), weight[a:b], own, part, *sums, self.threads)
+                before, part = dx[owner], part.reshape(x.shape)
                 dx[owner] = part if before is None else before + part
+            if len(owners) > 1:
+                _core.linear_backward(x.reshape(-1, E), weight[rows], d, None, dw, db, self.threads)
         assert dx[0] is not None
-        return dx[0], dx[1], dx[2], {name: grads[name] for name in self.params}
+        return dx[0], dx[1], dx[2], grads
 
     def _core_gradients(self, dout: Array) -> list[Array]:
         """Gradients of the joined projections, a group of roles each."""
@@ -330,23 +346,13 @@ class _Call:
             joined.append(_core.empty((x.shape[0] * x.shape[1], (last - first) * self.E), self.dtype))
             parts += self._heads(joined[-1], x, last - first)
         (out,), (dout,) = self._heads(self.out, self.x[0], 1), self._heads(dout, self.x[0], 1)
-        assert self.stats is not None
-        q, k, v = self.q_k_v
-        dq, dk, dv = parts
-        options = self.scale, self.lengths, self.causal, self.bias
-        threads = _threads.get_num_threads()
-        _core.attention_backward(q, k, v, *options, out, self.stats, dout, dq, dk, dv, threads)
+        arrays = out, self.stats, dout, *parts
+        _core.attention_backward(*self.q_k_v, self._options(), *arrays, self.threads)
         return joined
 
-    def weights(self) -> Array:
-        """The weights (B, N, Tq, Tk)."""
-        q, k, _ = self.q_k_v
-        scores = (q * self.dtype.type(self.scale)) @ k.swapaxes(-1, -2)
-        if self.bias is not None:
-            scores += self.bias
-        hidden = _mask.beyond(self.lengths, self.Tk)
-        if hidden is not None:
-            scores[np.broadcast_to(hidden[:, None, None], scores.shape)] = -np.inf
-        if self.causal:
-            scores[..., np.triu(np.ones((self.Tq, self.Tk), np.bool_), 1)] = -np.inf
-        return _mask.softmax(scores)
+    def weights(self, average: bool) -> Array:
+        """The weights (B, N, Tq, Tk), or (B, Tq, Tk) averaged over the heads."""
+        heads = () if average else (self.N,)
+        weights = np.empty((self.B, *heads, self.Tq, self.Tk), self.dtype)
+        _core.attention_weights(*self.q_k_v, self._options(), self.stats, weights, self.threads)
+        return weights
