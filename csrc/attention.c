@@ -1,11 +1,6 @@
 /* The entries for attention: judge, plan the work, share out over threads, call. */
 #include "kernels.h"
 
-/* So many elements of any dtype are whole vectors of any instruction set, and so many keys whole groups of panels. */
-enum { WIDEST = 16, WIDEST_GROUP = 64 };
-
-static ptrdiff_t rounded(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
-
 static pyrnn_status judge(const pyrnn_attention *c)
 {
     const ptrdiff_t most = PTRDIFF_MAX / 64;

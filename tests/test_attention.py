@@ -16,6 +16,7 @@ from pyrnn.reference import attention
 
 from .disguises import FLAGS, RNGS, SIZES, wrong_kinds, wrong_lengths, wrong_shapes
 from .problems import assert_names, assert_near, tolerance
+from .slopes import assert_slope
 
 with np.load(Path(__file__).parent / "golden" / "attention.npz") as file:
     GOLDEN = dict(file)
@@ -227,9 +228,10 @@ def test_memory_grows_with_the_steps_and_not_with_their_square():
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
 def test_pickle_and_copy(clone):
-    layer, x = random_layer(np.float32, bias=False, batch_first=True), normal(np.float32, 5, 2, 8)
-    other = clone(layer)
-    assert repr(other) == repr(layer) == "MultiHeadAttention(8, 2, bias=False, batch_first=True)"
+    layer = random_layer(np.float32, bias=False, batch_first=True, dropout=0.1)
+    x, other = normal(np.float32, 5, 2, 8), clone(layer)
+    expected = "MultiHeadAttention(8, 2, dropout=0.1, bias=False, batch_first=True)"
+    assert repr(other) == repr(layer) == expected
     np.testing.assert_array_equal(other(x), layer(x))
 
 
@@ -239,6 +241,45 @@ def test_starts_as_pytorch_does():
         assert np.abs(params[name]).max() <= bound
         assert params[name].std() == pytest.approx(bound / 3**0.5, rel=0.05)
     assert not params["in_proj_bias"].any() and not params["out_proj.bias"].any()
+
+
+# ---- dropout ----
+
+
+def test_gradients_with_dropout_are_central_differences():
+    layer, dy = random_layer(np.float64, dropout=0.3), normal(float, 5, 2, 8, seed=1)
+    x = [normal(float, T, 2, 8, seed=T) for T in (5, 6)]
+    y, pull = layer.vjp(*x, rng=5)
+    assert (y != layer(*x)).any()
+    dquery, dkey, _, grads = pull(dy)
+
+    def loss(*x):
+        return float((layer.vjp(*x, rng=5)[0] * dy).sum())
+
+    assert_slope(dquery, lambda new: loss(new, x[1]), x[0])
+    assert_slope(dkey, lambda new: loss(x[0], new), x[1])
+    for name, array in grads.items():
+        value = layer.params[name].copy()
+
+        def moved(new, name=name):
+            layer.params[name] = new
+            return loss(*x)
+
+        assert_slope(array, moved, value)
+        layer.params[name] = value
+
+
+def test_dropout_is_for_training_and_follows_its_source():
+    layer, x = random_layer(np.float32, dropout=0.5), normal(np.float32, 5, 2, 8)
+    np.testing.assert_array_equal(layer(x), random_layer(np.float32)(x))
+    first, again = layer.vjp(x, rng=1)[0], layer.vjp(x, rng=1)[0]
+    np.testing.assert_array_equal(first, again)
+    assert (first != layer.vjp(x, rng=2)[0]).any()
+    assert (layer.vjp(x)[0] != layer.vjp(x)[0]).any()  # goes on with the layer's own
+    all_dropped = random_layer(np.float32, dropout=1.0)
+    y, pull = all_dropped.vjp(x)
+    np.testing.assert_array_equal(y, np.broadcast_to(all_dropped.params["out_proj.bias"], y.shape))
+    assert not pull(y)[0].any()
 
 
 # ---- errors ----
@@ -256,6 +297,11 @@ def test_errors_name_the_argument():
     for rng in RNGS:
         with pytest.raises((TypeError, ValueError), match="rng"):
             MultiHeadAttention(8, 2, rng=rng)
+        with pytest.raises((TypeError, ValueError), match="rng"):
+            layer.vjp(x, rng=rng)
+    for dropout in (-0.1, 1.5, np.nan, "x", True):
+        with pytest.raises((TypeError, ValueError), match="dropout"):
+            MultiHeadAttention(8, 2, dropout)
     for flag in FLAGS:
         for name in ("bias", "batch_first"):
             with pytest.raises(TypeError, match=name):
@@ -319,11 +365,11 @@ def calls(draw):
     return heads, size, rng, (B, Tq, Tk), given
 
 
-@given(calls())
-def test_random_calls_are_the_reference(call):
+@given(calls(), st.sampled_from([0.0, 0.3]), st.integers(0, 2**40))
+def test_random_calls_are_the_reference(call, dropout, seed):
     N, D, rng, (B, Tq, Tk), options = call
     E = N * D
-    layer = random_layer(np.float64, E=E, N=N, batch_first=True)
+    layer = random_layer(np.float64, E=E, N=N, batch_first=True, dropout=dropout)
     x = [rng.standard_normal((B, T, E)) for T in (Tq, Tk, Tk)]
     added = attention.hide(Tq, Tk, options["causal"], options["lengths"])
     mask = options.get("mask")
@@ -335,7 +381,10 @@ def test_random_calls_are_the_reference(call):
     actual, p = layer(*x, **options, need_weights=True, average_attn_weights=False)
     assert_near(actual, y, 1e-12)
     assert_near(p, weights, 1e-12)
-    actual, pull = layer.vjp(*x, **options)
+    drawn = int(np.random.default_rng(seed).integers(2**63))
+    dropped = attention.dropout(dropout, drawn, B, N, Tq, Tk)
+    y, weights, dx, grads = attention.multi_head(x, dict(layer.params), N, added, dy, dropped)
+    actual, pull = layer.vjp(*x, **options, rng=seed)
     *slopes, mine = pull(dy)
     assert_near(actual, y, 1e-12)
     for a, b in zip([*slopes, *mine.values()], [*dx, *(grads[name] for name in mine)], strict=True):

@@ -23,7 +23,7 @@ SHAPES = [
 ]
 
 
-def problem(shape, dtype, causal=False, lengths=False, biased=False, seed=0):
+def problem(shape, dtype, causal=False, lengths=False, biased=False, dropout=0.0, seed=0):
     B, N, Tq, Tk, D = shape
     rng = np.random.default_rng([seed, *shape])
 
@@ -32,7 +32,7 @@ def problem(shape, dtype, causal=False, lengths=False, biased=False, seed=0):
 
     given = {"q": normal(B, N, Tq, D), "k": normal(B, N, Tk, D), "v": normal(B, N, Tk, D)}
     given |= {"scale": D**-0.5, "causal": causal, "lengths": None, "bias": None, "dout": normal(B, N, Tq, D)}
-    given |= {"dropout": 0.0, "seed": 0}
+    given |= {"dropout": dropout, "seed": 2**40 + 3}
     if lengths:
         given["lengths"] = rng.integers(0, Tk + 1, B)
         given["lengths"][:1] = Tk // 2
@@ -48,15 +48,24 @@ def arguments(given):
     return given["q"], given["k"], given["v"], options
 
 
+def weights(given, stats, average, threads=1, like=np.empty_like):
+    B, N, Tq, _ = given["q"].shape
+    heads = () if average else (N,)
+    p = like(np.empty((B, *heads, Tq, given["k"].shape[2]), given["q"].dtype))
+    _core.attention_weights(*arguments(given), stats, p, threads)
+    return p
+
+
 def run(given, threads=1, like=np.empty_like):
-    """Output and gradients."""
+    """Output, weights and gradients."""
     B, N, Tq, _ = given["q"].shape
     out = like(given["q"])
     stats = like(np.empty((B, N, Tq, 2), given["q"].dtype))
     _core.attention_forward(*arguments(given), out, stats, threads)
     slopes = [like(given[name]) for name in ("q", "k", "v")]
     _core.attention_backward(*arguments(given), out, stats, given["dout"], *slopes, threads)
-    return {"out": out} | dict(zip(("dq", "dk", "dv"), slopes, strict=True))
+    p, mean = (weights(given, stats, average, threads, like) for average in (False, True))
+    return {"out": out, "p": p, "mean": mean} | dict(zip(("dq", "dk", "dv"), slopes, strict=True))
 
 
 def truth(given):
@@ -64,9 +73,10 @@ def truth(given):
     added = attention.hide(q.shape[2], k.shape[2], given["causal"], given["lengths"])
     if given["bias"] is not None:
         added = added + given["bias"]
-    out, p = attention.dot_product(q, k, v, added, given["scale"])
-    slopes = attention.dot_product_back(q, k, v, p, given["scale"], dout)
-    return {"out": out} | dict(zip(("dq", "dk", "dv"), slopes, strict=True))
+    mask = attention.dropout(given["dropout"], given["seed"], *q.shape[:3], k.shape[2])
+    out, p = attention.dot_product(q, k, v, added, given["scale"], mask)
+    slopes = attention.dot_product_back(q, k, v, p, given["scale"], dout, mask)
+    return {"out": out, "p": p, "mean": p.mean(1)} | dict(zip(("dq", "dk", "dv"), slopes, strict=True))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -81,6 +91,28 @@ def test_is_the_formula(isa, dtype, shape, causal, lengths, biased):
     for name, array in run(given).items():
         assert array.dtype == dtype
         assert_near(array, desired[name], bound)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dropout", [0.1, 0.9, 1.0])
+def test_drops_what_the_formula_drops(isa, dtype, shape, dropout):
+    given = problem(shape, dtype, causal=True, lengths=True, biased=True, dropout=dropout)
+    desired = truth(given)
+    largest = 1 / (1 - dropout) if dropout < 1 else 0
+    bound = 4 * tolerance(dtype, shape[4] * (shape[2] + shape[3])) * max(1, largest)
+    actual = run(given)
+    for name, array in actual.items():
+        assert_near(array, desired[name], bound)
+    if dropout == 1:
+        assert not any(actual[name].any() for name in ("out", "dq", "dk", "dv"))
+
+
+def test_the_seed_decides(isa, dtype):
+    given = problem((1, 2, 50, 70, 8), dtype, dropout=0.5)
+    first = run(given)["out"]
+    np.testing.assert_array_equal(run(given)["out"], first)
+    for seed in (given["seed"] + 1, given["seed"] + 2**32):
+        assert not (run({**given, "seed": seed})["out"] == first).all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
@@ -98,7 +130,7 @@ def test_large_and_small_scores(isa, dtype, scale):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_threads_change_nothing(isa, dtype, causal):
-    given = problem((2, 3, 130, 270, 33), dtype, causal, lengths=True, biased=True)
+    given = problem((2, 3, 130, 270, 33), dtype, causal, lengths=True, biased=True, dropout=0.2)
     alone = run(given)
     for threads in (2, 3, 7):
         assert_same(run(given, threads), alone)
@@ -185,8 +217,11 @@ def test_any_stride(isa, dtype):
         def moved(array, axes=axes, back=back):
             return np.ascontiguousarray(array.transpose(axes)).transpose(back)
 
+        def like(array, moved=moved):  # of a head's vectors
+            return moved(np.empty_like(array)) if array.shape[-1] == 8 else np.empty_like(array)
+
         strided = {**given, **{name: moved(given[name]) for name in ("q", "k", "v", "dout")}}
-        assert_same(run(strided, like=lambda array: moved(np.empty_like(array))), expected)
+        assert_same(run(strided, like=like), expected)
     turned = {**given, **{name: given[name][::-1, :, ::-1].copy()[::-1, :, ::-1] for name in ("q", "k", "v")}}
     assert_same(run(turned), expected)
 

@@ -16,27 +16,41 @@ def normal(*shape, seed=0):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("lengths", [None, [3, 0]])
-def test_multi_head(causal, lengths):
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_multi_head(causal, lengths, dropout):
     x = [normal(B, T, E, seed=i) for i, T in enumerate((TQ, TK, TK))]
     params = {"in_proj_weight": normal(3 * E, E) / 2, "in_proj_bias": normal(3 * E)}
     params |= {"out_proj.weight": normal(E, E), "out_proj.bias": normal(E)}
     added, dy = attention.hide(TQ, TK, causal, lengths), normal(B, TQ, E)
-    y, p, dx, grads = attention.multi_head(x, params, N, added, dy)
+    mask = attention.dropout(dropout, 7, B, N, TQ, TK)
+    y, p, dx, grads = attention.multi_head(x, params, N, added, dy, mask)
     assert y.shape == dy.shape and p.shape == (B, N, TQ, TK)
     for i in range(3):
 
         def loss(new, i=i):
             return float(
-                (attention.multi_head([*x[:i], new, *x[i + 1 :]], params, N, added, dy)[0] * dy).sum()
+                (attention.multi_head([*x[:i], new, *x[i + 1 :]], params, N, added, dy, mask)[0] * dy).sum()
             )
 
         assert_slope(dx[i], loss, x[i])
     for name, value in params.items():
 
         def loss(new, name=name):
-            return float((attention.multi_head(x, params | {name: new}, N, added, dy)[0] * dy).sum())
+            return float((attention.multi_head(x, params | {name: new}, N, added, dy, mask)[0] * dy).sum())
 
         assert_slope(grads[name], loss, value)
+
+
+def test_dropout():
+    mask = attention.dropout(0.25, 2**40 + 3, 3, 2, 20, 50)
+    assert mask.shape == (3, 2, 20, 50) and set(np.unique(mask)) == {0, 1 / 0.75}
+    # The share of 6000 draws: four standard deviations.
+    assert abs((mask == 0).mean() - 0.25) < 4 * (0.25 * 0.75 / mask.size) ** 0.5
+    for axis in range(4):  # no two batch rows, heads, queries or keys alike
+        parts = np.moveaxis(mask, axis, 0)
+        assert not (parts[0] == parts[1]).all()
+    assert not (mask == attention.dropout(0.25, 3, 3, 2, 20, 50)).all()
+    assert not attention.dropout(1.0, 0, 1, 1, 2, 3).any()
 
 
 def test_softmax():

@@ -305,7 +305,8 @@ class _Call:
         self.out = _core.empty((shape[0] * shape[1], self.E), self.dtype)
         self.stats = _core.empty((self.B, self.N, self.Tq, 2), self.dtype) if self.need_stats else None
         (out,) = self._heads(self.out, self.x[0], 1)
-        _core.attention_forward(*self.q_k_v, self._options(), out, self.stats, self.threads)
+        q, k, v = self.q_k_v
+        _core.attention_forward(q, k, v, self._options(), out, self.stats, self.threads)
         y = np.empty_like(self.out)
         weight, bias = self.params["out_proj.weight"], self.params.get("out_proj.bias")
         _core.linear_forward(self.out, weight, bias, y, self.threads)
@@ -346,13 +347,17 @@ class _Call:
             joined.append(_core.empty((x.shape[0] * x.shape[1], (last - first) * self.E), self.dtype))
             parts += self._heads(joined[-1], x, last - first)
         (out,), (dout,) = self._heads(self.out, self.x[0], 1), self._heads(dout, self.x[0], 1)
-        arrays = out, self.stats, dout, *parts
-        _core.attention_backward(*self.q_k_v, self._options(), *arrays, self.threads)
+        assert self.stats is not None
+        (q, k, v), (dq, dk, dv) = self.q_k_v, parts
+        options, stats = self._options(), self.stats
+        _core.attention_backward(q, k, v, options, out, stats, dout, dq, dk, dv, self.threads)
         return joined
 
     def weights(self, average: bool) -> Array:
         """The weights (B, N, Tq, Tk), or (B, Tq, Tk) averaged over the heads."""
         heads = () if average else (self.N,)
         weights = np.empty((self.B, *heads, self.Tq, self.Tk), self.dtype)
-        _core.attention_weights(*self.q_k_v, self._options(), self.stats, weights, self.threads)
+        assert self.stats is not None
+        q, k, v = self.q_k_v
+        _core.attention_weights(q, k, v, self._options(), self.stats, weights, self.threads)
         return weights

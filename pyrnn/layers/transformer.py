@@ -39,8 +39,8 @@ class TransformerEncoderLayer(Container):
     dim_feedforward : int, default 2048
         Units of the first layer of the network.
     dropout : float, default 0.1
-        The probability of zeroing, 0 to 1: in the weights of the attention, its output, that of the activation
-        and that of the network, as in PyTorch.
+        The probability of zeroing, 0 to 1: in the weights of the attention, its output, that of the
+        activation and that of the network, as in PyTorch.
     activation : {"relu", "gelu"}, default "relu"
         gelu is exact, not the approximation by tanh.
     layer_norm_eps : float, default 1e-5
@@ -106,7 +106,8 @@ class TransformerEncoderLayer(Container):
         self.norm_first, self.bias = _check.flag(norm_first, "norm_first"), _check.flag(bias, "bias")
         self._generator = as_generator(rng)
         D, F, common = self.d_model, self.dim_feedforward, (self.bias, dtype, self._generator)
-        self.self_attn = MultiHeadAttention(D, self.nhead, self.dropout, self.bias, self.batch_first, *common[1:])
+        options = self.dropout, self.bias, self.batch_first
+        self.self_attn = MultiHeadAttention(D, self.nhead, *options, *common[1:])
         self.linear1, self.linear2 = Linear(D, F, *common), Linear(F, D, *common)
         self.norm1 = LayerNorm(D, self.layer_norm_eps, bias=self.bias, dtype=dtype)
         self.norm2 = LayerNorm(D, self.layer_norm_eps, bias=self.bias, dtype=dtype)

@@ -7,6 +7,7 @@ keys and values (B, Tk, ...), heads as a further axis after the batch.
 import numpy as np
 
 from .common import Array
+from .options import zoned
 
 
 def softmax(s: Array) -> Array:
@@ -31,19 +32,28 @@ def hide(Tq: int, Tk: int, causal: bool, lengths: Array | None) -> Array:
     return np.where(hidden, -np.inf, 0.0)
 
 
-def dot_product(q: Array, k: Array, v: Array, added: Array, scale: float) -> tuple[Array, Array]:
-    """Output and weights of q (B, N, Tq, D), k and v (B, N, Tk, D)."""
+def dropout(p: float, seed: int, B: int, N: int, Tq: int, Tk: int) -> Array:
+    """What multiplies weights in training, (B, N, Tq, Tk): 0 with probability `p`, else 1 / (1 - p)."""
+    dropped = [[zoned(p, seed, n, i, B, Tk) for i in range(Tq)] for n in range(N)]
+    kept = np.moveaxis(~np.array(dropped, bool).reshape(N, Tq, B, Tk), 2, 0)
+    return kept / (1 - float(np.float32(p))) if p < 1 else np.zeros(kept.shape)
+
+
+def dot_product(
+    q: Array, k: Array, v: Array, added: Array, scale: float, mask: Array | float = 1.0
+) -> tuple[Array, Array]:
+    """Output and weights of q (B, N, Tq, D), k and v (B, N, Tk, D); `mask` is of dropout."""
     p = softmax(scale * np.einsum("bnid,bnjd->bnij", q, k) + added)
-    return np.einsum("bnij,bnjd->bnid", p, v), p
+    return np.einsum("bnij,bnjd->bnid", p * mask, v), p
 
 
 def dot_product_back(
-    q: Array, k: Array, v: Array, p: Array, scale: float, do: Array
+    q: Array, k: Array, v: Array, p: Array, scale: float, do: Array, mask: Array | float = 1.0
 ) -> tuple[Array, Array, Array]:
     """Gradients of q, k, v from that of the output."""
-    ds = scale * softmax_back(p, np.einsum("bnid,bnjd->bnij", do, v))
+    ds = scale * softmax_back(p, np.einsum("bnid,bnjd->bnij", do, v) * mask)
     dq, dk = np.einsum("bnij,bnjd->bnid", ds, k), np.einsum("bnij,bnid->bnjd", ds, q)
-    return dq, dk, np.einsum("bnij,bnid->bnjd", p, do)
+    return dq, dk, np.einsum("bnij,bnid->bnjd", p * mask, do)
 
 
 def split(x: Array, N: int) -> Array:
@@ -57,17 +67,23 @@ def join(x: Array) -> Array:
 
 
 def multi_head(
-    x: list[Array], params: dict[str, Array], N: int, added: Array, dy: Array
+    x: list[Array],
+    params: dict[str, Array],
+    N: int,
+    added: Array,
+    dy: Array,
+    mask: Array | float = 1.0,
 ) -> tuple[Array, Array, list[Array], dict[str, Array]]:
     """Vaswani et al. 2017: output, weights, gradients of query, key and value, x, and of the parameters."""
     E = dy.shape[-1]
     W, b = np.split(params["in_proj_weight"], 3), np.split(params["in_proj_bias"], 3)
     q, k, v = (split(x[i] @ W[i].T + b[i], N) for i in range(3))
     scale = (E // N) ** -0.5
-    heads, p = dot_product(q, k, v, added, scale)
+    heads, p = dot_product(q, k, v, added, scale, mask)
     o = join(heads)
     y = o @ params["out_proj.weight"].T + params["out_proj.bias"]
-    d = [join(g) for g in dot_product_back(q, k, v, p, scale, split(dy @ params["out_proj.weight"], N))]
+    do = split(dy @ params["out_proj.weight"], N)
+    d = [join(g) for g in dot_product_back(q, k, v, p, scale, do, mask)]
     grads = {
         "in_proj_weight": np.concatenate([np.einsum("bto,bti->oi", d[i], x[i]) for i in range(3)]),
         "in_proj_bias": np.concatenate([d[i].sum((0, 1)) for i in range(3)]),

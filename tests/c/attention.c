@@ -152,6 +152,7 @@ static void statuses(void)
     WITH(keys, PTRDIFF_MAX / 2, PYRNN_TOO_LARGE)
     WITH(batch, PTRDIFF_MAX / 100, PYRNN_TOO_LARGE)
     WITH(lengths, lengths, PYRNN_BAD_LENGTHS)
+    WITH(dropout, 1.5f, PYRNN_BAD_OPTION)
 #undef WITH
     pyrnn_attention_gradients grads = p.grads;
     pyrnn_heads none = {0};
@@ -162,6 +163,10 @@ static void statuses(void)
     expect(pyrnn_attention_forward(&p.call, &p.out, NULL, (char *)p.grads.work + 4) == PYRNN_BAD_POINTER,
            "work that is not aligned");
     expect(pyrnn_attention_backward(&p.call, &grads) == PYRNN_BAD_POINTER, "no stats");
+    expect(pyrnn_attention_weights(&p.call, NULL, 0, p.out.at, p.grads.work) == PYRNN_BAD_POINTER,
+           "no stats for weights");
+    expect(pyrnn_attention_weights(&p.call, p.grads.stats, 0, NULL, p.grads.work) == PYRNN_BAD_POINTER,
+           "no weights");
     release();
 }
 
