@@ -39,8 +39,8 @@ static size_t plan(const pyrnn_attention *c, int use, void *work, pyrnn_attentio
                    (double)c->queries * (double)c->keys * (double)c->size;
     *job = (pyrnn_attention_job){.call = c,
                                  .threads = pyrnn_useful_threads(c->threads, flops),
-                                 .keys = rounded(c->keys, WIDEST_GROUP),
-                                 .size = rounded(c->size, WIDEST)};
+                                 .keys = padded(c->keys, WIDEST_GROUP),
+                                 .size = padded(c->size, WIDEST)};
     if (job->threads > tasks)
         job->threads = tasks > 1 ? (int)tasks : 1;
     job->work_thread = (size_t)reals_of(job, use) * (size_t)c->dtype / 8;

@@ -183,7 +183,7 @@ static inline int aligned(const void *p) { return (uintptr_t)p % ALIGNMENT == 0;
 /* So many elements of any dtype are whole vectors of any instruction set, and so many columns whole groups of panels. */
 enum { WIDEST = 16, WIDEST_GROUP = 64 };
 
-static inline ptrdiff_t rounded(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
+static inline ptrdiff_t padded(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
 
 /* Whether a*b*c bytes can be addressed. Factors are >= 0. */
 static inline int fits(ptrdiff_t a, ptrdiff_t b, ptrdiff_t c)

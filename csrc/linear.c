@@ -18,13 +18,13 @@ static pyrnn_status judge(const pyrnn_linear *c)
 static size_t plan(const pyrnn_linear *c, int use, void *work, pyrnn_linear_job *job)
 {
     const size_t size = (size_t)c->dtype / 8;
-    const ptrdiff_t outputs = rounded(c->outputs, WIDEST_GROUP), inputs = rounded(c->inputs, WIDEST_GROUP),
-                    rows = rounded(c->rows, WIDEST);
+    const ptrdiff_t outputs = padded(c->outputs, WIDEST_GROUP), inputs = padded(c->inputs, WIDEST_GROUP),
+                    rows = padded(c->rows, WIDEST);
     double flops = 2. * (double)c->rows * (double)c->inputs * (double)c->outputs;
     *job = (pyrnn_linear_job){.call = c};
     job->threads = pyrnn_useful_threads(c->threads, use == PYRNN_FORWARD ? flops : 2 * flops);
     job->work_w = (size_t)(use == PYRNN_FORWARD ? outputs * c->inputs : outputs * inputs) * size;
-    job->work_w = (size_t)rounded((ptrdiff_t)job->work_w, ALIGNMENT);
+    job->work_w = (size_t)padded((ptrdiff_t)job->work_w, ALIGNMENT);
     job->work_shared = job->work_w + (use == PYRNN_FORWARD ? 0 : (size_t)(rows * inputs) * size);
     job->work_thread = use == PYRNN_FORWARD ? 0 : (size_t)(LINEAR_BLOCK * (LINEAR_ROWS + inputs)) * size;
     job->seats = work;

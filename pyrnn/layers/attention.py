@@ -330,8 +330,8 @@ class _Call:
                 a, b = mine[0] * E, (mine[-1] + 1) * E
                 part = np.empty((len(d), E), self.dtype)
                 own, whole = d[:, a - rows.start : b - rows.start], len(owners) == 1
-                sums = (dw, db) if whole else (None, None)
-                _core.linear_backward(x.reshape(-1, E), weight[a:b], own, part, *sums, self.threads)
+                w, dw_own, db_own = weight[a:b], dw if whole else None, db if whole else None
+                _core.linear_backward(x.reshape(-1, E), w, own, part, dw_own, db_own, self.threads)
                 before, part = dx[owner], part.reshape(x.shape)
                 dx[owner] = part if before is None else before + part
             if len(owners) > 1:
