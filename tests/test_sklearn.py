@@ -51,7 +51,7 @@ def expected_failed(estimator):
 @parametrize_with_checks(
     [
         SequenceClassifier(**SMALL),
-        SequenceRegressor(**SMALL | {"max_iter": 60}),
+        SequenceRegressor(**SMALL | {"max_iter": 60, "dtype": "float64"}),
         ForecasterOfX(**SMALL | {"max_iter": 2}, look_back=2),
     ],
     expected_failed_checks=expected_failed,

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
 
 from ._base import SequenceEstimator
 from ._reading import by_parts, check_steps, flat_weights, joined, lengths_of, read_sequences
@@ -269,7 +269,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
                 raise ValueError(
                     f"y must have {len(X)} labels, one for each sequence of X, got {len(labels)}"
                 )
-        check_classification_targets(joined(labels))
+        if (flat := joined(labels)).dtype.kind == "f":
+            assert_all_finite(flat, input_name="y")
+        check_classification_targets(flat)
         return labels
 
     def _encoded(self, y: Any) -> Any:
