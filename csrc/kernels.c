@@ -92,9 +92,13 @@ typedef struct {
 } pass_alone;
 static const pass_alone alones[PYRNN_CELLS];
 
+#include "forward_row.h"
+
 #include "forward.h"
 
 #include "step.h"
+
+#include "backward_row.h"
 
 #include "backward.h"
 

@@ -15,7 +15,7 @@ ISAS = [name for name, available in _config.isas().items() if available]
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 # What the project does not install: its tests are in folders of their own, which .ci/run runs where it can.
-ABSENT = [name for name in ("torch", "flax", "pyarrow") if importlib.util.find_spec(name) is None]
+ABSENT = [name for name in ("torch", "flax", "pyarrow", "keras") if importlib.util.find_spec(name) is None]
 collect_ignore = ABSENT
 
 

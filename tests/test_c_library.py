@@ -49,6 +49,7 @@ def prefix(build, tmp_path_factory):
 # And what they need besides the library.
 PROGRAMS = {
     "attention": [],
+    "linear": [],
     "lstm": [],
     "step": [],
     "chain": [],
@@ -131,5 +132,5 @@ def test_without_threads(prefix, build):
     run("cmake", "-DPYRNN_THREADS=OFF", "-DPYRNN_NATIVE_TESTS=ON", build)
     run("cmake", "--build", build)
     assert "threads 1" not in check(run(build / "tests" / "c" / "pyrnn_c_lstm"))
-    for program in ("attention", "norm", "step", "update", "chain", "threads", "seats"):
+    for program in ("attention", "linear", "norm", "step", "update", "chain", "threads", "seats"):
         check(run(build / "tests" / "c" / f"pyrnn_c_{program}"))

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pyrnn import Adam, DivergenceError, Dropout, fit, load
 from .models import Descent, Scale, classifier, ragged, same, sequences, tagger
 from .processes import python
 
+ROOT = str(Path(__file__).parents[1])  # where a process of its own finds these tests
 X, Y = sequences(20)
 OPTIONS = {"loss": "cross_entropy", "metrics": ["accuracy"], "batch_size": 6, "rng": 0, "epochs": 6}
 SPLIT = {"validation_split": 0.25}
@@ -92,6 +94,7 @@ def test_kill_9_in_the_middle(path):
         "model = tagger()\n"
         f"run(model, *ragged(30), optimizer=Mortal(model, lr=0.02), checkpoint={str(path)!r})\n",
         status=-9,
+        PYTHONPATH=ROOT,
     )
     assert_same_run(run(tagger(rng=5), x, y, checkpoint=path, resume=True), whole)
 
@@ -190,6 +193,7 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(path, where):
         f"        {'_files.open = Half' if where == 'write' else f'os.{where} = die'}\n"
         f"run(**SPLIT, checkpoint={str(path)!r}, callbacks=[callback])\n",
         status=-9,
+        PYTHONPATH=ROOT,
     )
     assert_same_run(run(**SPLIT, checkpoint=path, resume=True), run(**SPLIT))
 
@@ -204,7 +208,8 @@ def test_a_full_disk_leaves_the_checkpoint_before(path):
         "try:\n"
         f"    run(**SPLIT, checkpoint={str(path)!r}, callbacks=[callback])\n"
         "except OSError as error:\n"
-        "    print('refused:', error.errno)\n"
+        "    print('refused:', error.errno)\n",
+        PYTHONPATH=ROOT,
     )
     assert "refused: 27" in output and os.listdir(path.parent) == [path.name]
     assert_same_run(run(**SPLIT, checkpoint=path, resume=True), run(**SPLIT))

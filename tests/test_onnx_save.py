@@ -254,7 +254,7 @@ class Mine(LSTM):
         (LSTM(I, H), {"input_shape": ("T", I)}, "takes three axes"),
         (LSTM(I, H), {"input_shape": ("T", "B", 9)}, "input_shape must end in 4, got ('T', 'B', 9)"),
         (Dropout(0.5), {}, "input_shape must be given: no layer says how many features there are"),
-        (Sequential(LSTM(I, H)), {"state": True}, "state must be False: Sequential takes no state"),
+        (Sequential(LSTM(I, H)), {"state": True}, "state must be False for Sequential"),
     ],
 )  # fmt: skip
 def test_what_onnx_cannot_express_is_refused_by_name(tmp_path, layer, options, message):

@@ -1,7 +1,6 @@
 """Pictures hold what they were given, say what it is, and leave pyplot alone."""
 
 import io
-import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +9,8 @@ from matplotlib.figure import Figure
 
 import pyrnn
 from pyrnn import diagnostics, plot
+
+from .processes import python
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -126,12 +127,11 @@ def test_every_function_draws_into_given_axes(draw):
 
 
 def test_pyplot_is_left_alone():
-    code = (
+    python(
         "import sys, pyrnn; assert 'matplotlib' not in sys.modules;"
         "pyrnn.plot.attention([[1.0]]).figure.canvas; pyrnn.plot.history({'loss': [1.0]});"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):

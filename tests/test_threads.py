@@ -185,6 +185,8 @@ def calls_of_the_binding(cell):
     T, B, I, H = 50, 20, 64, 64
     given = problem(cell, dtype, T, B, I, H)
     weights = [given[name] for name in (*WEIGHTS, "w_units") if name in given]
+    large = problem(cell, dtype, 1, 1, 512, 256)
+    wide = [large[name] for name in (*WEIGHTS, "w_units") if name in large]
     forward, back = (
         functional.pack(entry, use, functional.Weights(*weights)) for use in (_core.FORWARD, _core.BACKWARD)
     )
@@ -200,7 +202,7 @@ def calls_of_the_binding(cell):
         "backward": lambda: _core.backward(
             [(back, *sequence, saved, given["dy"], None, dx, None, *grads)], 1
         ),
-        "pack": lambda: functional.pack(entry, _core.FORWARD, functional.Weights(*weights)),
+        "pack": lambda: functional.pack(entry, _core.FORWARD, functional.Weights(*wide)),
         "stream": lambda: step(x_t),
     }
 

@@ -112,7 +112,7 @@ def save(
             _layers.with_states(writer, model, x, _check.flag(state, "state"))
         else:
             if _check.flag(state, "state"):
-                raise ValueError(f"state must be False: {type(model).__name__} takes no state")
+                raise ValueError(f"state must be False for {type(model).__name__}")
             writer.output(_layers.write(writer, model, x), "y")
     except _layers.Inexpressible as error:
         raise ValueError(f"ONNX cannot express {error}") from None

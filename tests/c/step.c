@@ -33,7 +33,7 @@ typedef struct {
     pyrnn_cell_info info;
     ptrdiff_t B;
     size_t item, x_bytes, h_bytes; /* bytes of a number, of a step's x and h */
-    void *w_ih, *w_hh, *bias;
+    void *w_ih, *w_hh, *bias, *units;
     void *packed, *step;
 } net;
 
@@ -61,9 +61,10 @@ static net make(int cell, int dtype, ptrdiff_t B, ptrdiff_t I, ptrdiff_t H)
     n.w_ih = numbers(dtype, n.info.gates * H * I, 1);
     n.w_hh = numbers(dtype, n.info.gates * H * H, 0.3);
     n.bias = numbers(dtype, n.info.gates * H, 1);
+    n.units = numbers(dtype, n.info.units * H, 0.3);
     pyrnn_packed_size(&n.layer, PYRNN_FORWARD, &bytes);
     n.packed = buffer(bytes);
-    expect(!pyrnn_pack(&n.layer, PYRNN_FORWARD, n.w_ih, n.w_hh, n.bias, NULL, n.w_hh, NULL, n.packed),
+    expect(!pyrnn_pack(&n.layer, PYRNN_FORWARD, n.w_ih, n.w_hh, n.bias, NULL, n.units, NULL, n.packed),
            "pyrnn_pack");
     expect(!pyrnn_step_size(n.packed, B, &bytes), "pyrnn_step_size");
     n.step = buffer(bytes);
@@ -145,7 +146,7 @@ static void subnormals_are_zeros(const net *n)
 {
     const double tiny = n->layer.dtype == PYRNN_F32 ? 0x1p-128 : 0x1p-1024;
     void *state[2][PYRNN_MAX_STATES];
-    pyrnn_pack(&n->layer, PYRNN_FORWARD, n->w_ih, n->w_hh, NULL, NULL, n->w_hh, NULL, n->packed);
+    pyrnn_pack(&n->layer, PYRNN_FORWARD, n->w_ih, n->w_hh, NULL, NULL, n->units, NULL, n->packed);
     for (int zero = 0; zero < 2; zero++) {
         void *x = numbers(n->layer.dtype, n->B * n->layer.inputs, zero ? 0 : tiny);
         for (int q = 0; q < n->info.states; q++)
@@ -179,7 +180,7 @@ static void *trained(const net *n, int threads, ptrdiff_t steps)
     expect(!pyrnn_forward(&seq, &out), "pyrnn_forward, training");
     pyrnn_packed_size(&n->layer, PYRNN_BACKWARD, &bytes);
     packed = buffer(bytes);
-    pyrnn_pack(&n->layer, PYRNN_BACKWARD, n->w_ih, n->w_hh, n->bias, NULL, n->w_hh, NULL, packed);
+    pyrnn_pack(&n->layer, PYRNN_BACKWARD, n->w_ih, n->w_hh, n->bias, NULL, n->units, NULL, packed);
     pyrnn_backward_work(packed, &seq, &bytes);
     pyrnn_gradients grads = {.packed = packed, .saved = out.saved, .dy = dy, .dy_step = B * H, .dy_row = H};
     grads.dw_ih = buffer(n->item * (size_t)(gh * I)), grads.dw_hh = dw_hh, grads.work = buffer(bytes);
