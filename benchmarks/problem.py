@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrnn import reference
+from pyrnn.reference.common import is_normalized
 
 from .shapes import Mode, Shape, flops
 
@@ -50,7 +51,9 @@ class Problem:
             }
             named = {names[key]: size for key, size in sizes.items() if key in names}
             if formula.units:  # peepholes no benchmark has
-                named |= {name: (k, H) for name, k in reference.own_names(formula).items()}
+                flat = is_normalized(formula)  # gains are vectors, as biases are
+                own = reference.own_names(formula).items()
+                named |= {name: (k * H,) if flat else (k, H) for name, k in own if name != "weight_ch"}
             for name, size in named.items():
                 numbers = (2 * rng.random(size) - 1) / np.sqrt(H)
                 self.params[name + suffix] = numbers.astype(np.float32)

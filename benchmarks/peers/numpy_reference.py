@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyrnn import reference
+from pyrnn.reference.common import is_normalized
 
 from ..problem import Array, Problem, named_state
 from .base import Arrays, Run, step_run
@@ -40,7 +41,11 @@ class NumpyReference(NumPyThreads):
         weights = reference.weights_of(cell, problem.params, "_l0")
         w_ih, w_hh = (np.ascontiguousarray(weights[key].T) for key in ("w_ih", "w_hh"))
         b_ih, b_hh = (weights.get(key, np.empty(0)) for key in ("b_ih", "b_hh"))
-        options = reference.options_of(cell, weights["w_units"])
+        w_units = weights["w_units"]
+        if is_normalized(cell):  # its biases come behind the products
+            w_units = np.concatenate([b_ih.reshape(-1, H), b_hh.reshape(-1, H), w_units])
+            b_ih, b_hh = np.zeros_like(b_ih), np.zeros_like(b_hh)
+        options = reference.options_of(cell, w_units)
 
         def recurrent(v: Array, first: int = 0, last: int | None = None) -> Array:
             rows = slice(first * H, (cell.gates if last is None else last) * H)
