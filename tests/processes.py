@@ -8,10 +8,10 @@ from pathlib import Path
 import pyrnn
 
 
-def python(code, *, status=0, timeout=120, **env):
+def python(code, *args, status=0, timeout=120, warnings="error", **env):
     """Run `code` to the end and return what it prints; None takes a variable out of the environment."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", warnings, "-c", code, *args],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -4,9 +4,7 @@ They are read in a process of their own, whose memory is limited and whose end i
 """
 
 import io
-import os
 import re
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -17,6 +15,8 @@ import pytest
 
 import pyrnn
 import pyrnn.onnx
+
+from . import processes
 
 KERAS = Path(__file__).parent / "data" / "masked.keras"
 COUNTS = {"onnx": 400, "keras": 300, "h5": 300}
@@ -122,12 +122,10 @@ def test_damaged_files_are_refused_or_read(rng, tmp_path, capsys, kind):
         data = resealed(source, rng) if kind == "keras" and number % 3 else mutated(source, rng)
         ending = {"onnx": "onnx", "keras": "keras", "h5": "weights.h5"}[kind]
         (folder / f"{number:04}.{ending}").write_bytes(data)
-    command = [sys.executable, "-W", "ignore", "-c", READER, kind, str(folder), str(KERAS)]
-    limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | limits)
-    assert done.returncode == 0, (done.returncode, done.stdout[-200:], done.stderr[-2000:])
-    assert "FORBIDDEN" not in done.stdout and "silent" not in done.stdout
-    outcomes = eval(re.search("outcomes (.*)", done.stdout)[1], {})
+    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = processes.python(READER, kind, str(folder), str(KERAS), warnings="ignore", timeout=240, **one)
+    assert "FORBIDDEN" not in done and "silent" not in done
+    outcomes = eval(re.search("outcomes (.*)", done)[1], {})
     assert sum(outcomes.values()) == COUNTS[kind] and outcomes["refused"] > COUNTS[kind] // 4
     with capsys.disabled():
         print(f"\n{COUNTS[kind]} damaged {kind} files: {outcomes}")
