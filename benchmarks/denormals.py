@@ -1,14 +1,15 @@
 """What a decaying state costs: time of a step with normal numbers, and with numbers below the smallest one.
 
-    python -m benchmarks.denormals
-
 The weights are such that a state stays where it is: the LSTM's forget gate and the GRU's update gate are
 open, the RNN's matrix is a rotation. So a small state stays small over all steps, as in the middle of a long
 silence. Kernels that compute with such numbers take a hundred times as long in the columns "small".
+
+usage: python -m benchmarks.denormals [--rounds N]
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,11 +26,11 @@ KINDS = ("normal", "small state", "small state and x")
 SMALL = {"float32": 1e-40, "float64": 1e-310}
 
 
-def best(call: Callable[[], object], steps: int) -> float:
+def best(call: Callable[[], object], steps: int, rounds: int) -> float:
     """Microseconds a step, the best of many calls."""
     call()
     times = []
-    for _ in range(60):
+    for _ in range(rounds):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
@@ -79,6 +80,11 @@ def calls(cell: str, dtype: str, kind: str) -> dict[str, tuple[Callable[[], obje
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=60, help="how often each is timed; the best counts")
+    rounds = parser.parse_args().rounds
     pyrnn.set_num_threads(1)
     print(f"us a step, I = {I}, H = {H}, T = {T}, one thread\n")
     print(f"{'':32}" + "".join(f"{kind:>20}" for kind in KINDS))
@@ -86,7 +92,7 @@ def main() -> None:
         for cell in CELLS:
             timed = {kind: calls(cell, dtype, kind) for kind in KINDS}
             for what in timed["normal"]:
-                row = [best(*timed[kind][what]) for kind in KINDS]
+                row = [best(*timed[kind][what], rounds) for kind in KINDS]
                 shown = [f"{us:.3f} ({us / row[0]:.2f})" for us in row]
                 print(f"{cell:6}{dtype:9}{what:17}" + "".join(f"{text:>20}" for text in shown))
 

@@ -1,60 +1,121 @@
 """What the options of a cell cost: each beside the plain cell, in turn, in one run.
 
-"work" is the size of the products beside the plain cell's: what a projection, or one gate less, saves.
+"work" is the size of the products beside the plain cell's: what a projection, one gate less, or a shorter
+sequence saves, and what a second direction adds. --docs writes the tables into docs/options.md.
 
-usage: python -m benchmarks.options [--rounds N] [--threads N]
+usage: python -m benchmarks.options [--rounds N] [--threads N] [--quick] [--docs [FILE]]
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 import pyrnn
 
-SHAPES = {"batch": (100, 32, 128, 256), "frames": (100, 1, 64, 64)}  # T, B, I, H
-SMALL = 2e6  # operations below which a call is repeated
-PLAIN = {"LSTM": pyrnn.LSTM, "GRU": pyrnn.GRU, "RNN": pyrnn.RNN}
-VARIANTS = {
-    "LSTM": {
-        "activation='relu'": {"activation": "relu"},
-        "recurrent_activation='hard_sigmoid'": {"recurrent_activation": "hard_sigmoid"},
-        "peepholes=True": {"peepholes": True},
-        "coupled=True": {"coupled": True},
-        "cell_clip=3.0": {"cell_clip": 3.0},
-        "zoneout=0.1": {"zoneout": 0.1},
-        "recurrent_dropout=0.2": {"recurrent_dropout": 0.2},
-        "weight_dropout=0.2": {"weight_dropout": 0.2},
-        "layer_norm=True": {"layer_norm": True},
-    },
-    "GRU": {
-        "reset_after=False": {"reset_after": False},
-        "activation='relu'": {"activation": "relu"},
-        "layer_norm=True": {"layer_norm": True},
-    },
-    "RNN": {"nonlinearity='softsign'": {"nonlinearity": "softsign"}},
+from . import machine
+from .results import replace_between
+from .tables import micro, table, times
+
+Shape = tuple[int, int, int, int]  # T, B, I, H
+SHAPES: dict[str, Shape] = {"batch": (100, 32, 128, 256), "frames": (100, 1, 64, 64)}
+LONG: Shape = (512, 8, 256, 256)
+QUICK: dict[str, Shape] = {"batch": (8, 3, 5, 6), "frames": (8, 1, 5, 6)}
+SMALL = 2e4  # numbers in an output below which a call is repeated
+HALF = "H/2"  # of the units
+MODES = ("inference", "training")
+BEGIN = "<!-- options: begin (python -m benchmarks.options --docs writes this) -->"
+END = "<!-- options: end -->"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Options of a layer, and those of its calls."""
+
+    layer: dict[str, Any] = field(default_factory=dict)
+    call: str = ""
+
+    def __str__(self) -> str:
+        options = [f"{name}={value if value == HALF else repr(value)}" for name, value in self.layer.items()]
+        return ", ".join([*options, *self.call.split()])
+
+
+OF_CALLS = [
+    *(Variant(call=name) for name in ("lengths=", "reset=")),
+    Variant({"batch_first": True}),
+    Variant({"dtype": "float64"}),
+    Variant({"bidirectional": True}),
+    Variant({"num_layers": 2}),
+]
+OF_LSTM = [
+    {"activation": "relu"},
+    {"recurrent_activation": "hard_sigmoid"},
+    {"peepholes": True},
+    {"coupled": True},
+    {"cell_clip": 3.0},
+    {"proj_size": HALF},
+    {"zoneout": 0.1},
+    {"input_dropout": 0.2},
+    {"recurrent_dropout": 0.2},
+    {"weight_dropout": 0.2},
+    {"layer_norm": True},
+]
+OF_GRU = [
+    {"reset_after": False},
+    {"activation": "relu"},
+    {"zoneout": 0.1},
+    {"recurrent_dropout": 0.2},
+    {"layer_norm": True},
+]
+VARIANTS: dict[str, list[Variant]] = {
+    "LSTM": [*map(Variant, OF_LSTM), *OF_CALLS],
+    "GRU": [*map(Variant, OF_GRU), *OF_CALLS],
+    "RNN": [Variant({"nonlinearity": "softsign"})],
 }
-LONG = (512, 8, 256, 256)
-WITHOUT_PRODUCT = {"MinGRU": pyrnn.MinGRU, "MinLSTM": pyrnn.MinLSTM, "IndRNN": pyrnn.IndRNN}
+OTHERS = ("MinGRU", "MinLSTM", "IndRNN")
 
 
-def calls(layer: pyrnn.LSTM, T: int, B: int, inputs: int) -> dict[str, Callable[[], object]]:
-    """Inference and a training step."""
-    x = np.random.default_rng(0).standard_normal((T, B, inputs), np.float32)
-    dy = np.ones((T, B, layer._widths[0]), np.float32)
+@dataclass(frozen=True)
+class Row:
+    """Best seconds of each mode, and the products' size."""
+
+    name: str
+    best: dict[str, float]
+    work: float
+
+
+def make(kind: str, shape: Shape, variant: Variant) -> tuple[Any, dict[str, Callable[[], object]], float]:
+    """A layer, its inference and its training step, and the products of a call."""
+    T, B, inputs, units = shape
+    given = {name: units // 2 if value == HALF else value for name, value in variant.layer.items()}
+    layer = getattr(pyrnn, kind)(inputs, units, rng=0, **given)
+    x = np.random.default_rng(0).standard_normal((T, B, inputs)).astype(given.get("dtype", "float32"))
+    if given.get("batch_first"):
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+    lengths = np.linspace(T // 2, T, B).astype(int)
+    reset = np.zeros((T, B), bool)
+    reset[T // 2] = True
+    call: dict[str, Any] = {"": {}, "lengths=": {"lengths": lengths}, "reset=": {"reset": reset}}[
+        variant.call
+    ]
+    dy = np.ones_like(layer(x)[0])
 
     def train() -> object:
-        _, pull = layer.vjp(x)
+        _, pull = layer.vjp(x, **call)
         return pull(dy)
 
-    return {"inference": lambda: layer(x), "training": train}
+    steps = lengths.sum() if "lengths" in call else T * B
+    return layer, {"inference": lambda: layer(x, **call), "training": train}, products(layer) * float(steps)
 
 
-def products(layer: pyrnn.LSTM) -> int:
+def products(layer: Any) -> int:
     """Weights that each step multiplies."""
     names = ("weight_ih", "weight_hh", "weight_hr")
     return sum(array.size for name, array in layer.params.items() if name.startswith(names))
@@ -67,48 +128,81 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def best_of(
-    layers: dict[str, pyrnn.LSTM], shape: tuple[int, int, int, int], rounds: int
-) -> dict[str, dict[str, float]]:
-    """The best time of each layer and mode, all of them in turn."""
-    T, B, inputs, _ = shape
-    made = {name: calls(layer, T, B, inputs) for name, layer in layers.items()}
-    repeats = 1 if T * B * shape[3] > SMALL / 100 else 20
-    best = {name: dict.fromkeys(modes, np.inf) for name, modes in made.items()}
-    for _ in tqdm(range(rounds), desc=str(shape), leave=False):
-        for name, modes in made.items():
-            for mode, call in modes.items():
-                best[name][mode] = min(best[name][mode], seconds(call, repeats))
-    return best
+def measure(contestants: Sequence[tuple[str, str, Variant]], shape: Shape, rounds: int) -> list[Row]:
+    """The best time of each (name, class, options) in each mode, all of them in turn."""
+    made = [make(kind, shape, variant)[1:] for _, kind, variant in contestants]
+    repeats = 1 if shape[0] * shape[1] * shape[3] > SMALL else 20
+    best = [dict.fromkeys(MODES, float("inf")) for _ in made]
+    for _ in tqdm(range(rounds), desc=f"{contestants[0][1]} {shape}", leave=False):
+        for times_of, (calls, _) in zip(best, made, strict=True):
+            for mode, call in calls.items():
+                times_of[mode] = min(times_of[mode], seconds(call, repeats))
+    found = zip(contestants, best, made, strict=True)
+    return [Row(name, times_of, work / made[0][1]) for (name, _, _), times_of, (_, work) in found]
+
+
+def options_of(kind: str, shapes: dict[str, Shape], rounds: int) -> str:
+    """A table of one class: times of the plain cell, and those of each option beside them."""
+    contestants = [("plain", kind, Variant()), *((f"`{v}`", kind, v) for v in VARIANTS[kind])]
+    measured = [measure(contestants, shape, rounds) for shape in shapes.values()]
+    plain = [rows[0].best for rows in measured]
+    head = [kind, *(f"{shape}: {mode}" for shape in shapes for mode in MODES), "work"]
+    first = ["plain", *(f"{micro(best[mode])} µs" for best in plain for mode in MODES), "1"]
+    lines = [first]
+    for rows in zip(*(rows[1:] for rows in measured), strict=True):
+        ratios = [times(row.best[m] / p[m]) for row, p in zip(rows, plain, strict=True) for m in MODES]
+        work = list(dict.fromkeys(times(row.work) for row in rows))
+        lines.append([rows[0].name, *ratios, ", ".join(work)])
+    return table(head, lines)
+
+
+def without_product(shape: Shape, rounds: int) -> str:
+    """A table of the layers whose recurrence has no product, beside the GRU."""
+    rows = measure([(f"`{kind}`", kind, Variant()) for kind in ("GRU", *OTHERS)], shape, rounds)
+    lines = []
+    for row in rows:
+        cells = ((micro(row.best[mode]), times(rows[0].best[mode] / row.best[mode])) for mode in MODES)
+        lines.append([row.name, *(text for cell in cells for text in cell), times(row.work)])
+    head = [f"T, B, I, H = {', '.join(map(str, shape))}", "inference µs", "times as fast", "training µs"]
+    return table([*head, "times as fast", "work"], lines)
+
+
+def tables(rounds: int, threads: int, quick: bool) -> Iterator[str]:
+    """What was measured on, and the tables, in Markdown."""
+    shapes = QUICK if quick else SHAPES
+    dims = " and ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in shapes.items())
+    count = "One thread" if threads == 1 else f"{threads} threads"
+    yield (
+        f"{count}, float32, {machine.cpu()}; pyrnn {pyrnn.__version__}, numpy {np.__version__};\n"
+        f"(T, B, I, H): {dims}. The best of {rounds} rounds; below the first line, times its time."
+    )
+    for kind in VARIANTS:
+        yield options_of(kind, shapes, rounds)
+    yield without_product(QUICK["batch"] if quick else LONG, rounds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.options",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=10, help="how often each is timed; the best counts")
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    pyrnn.set_num_threads(arguments.threads)
-    print(f"{'(T, B, I, H)':20}  {'layer':40}  {'inference':>16}  {'training':>16}   times the plain cell's")
-    for shape in SHAPES.values():
-        for kind, variants in VARIANTS.items():
-            make = PLAIN[kind]
-            layers = {"plain": make(*shape[2:], rng=0)}
-            layers |= {name: make(*shape[2:], rng=0, **options) for name, options in variants.items()}
-            if kind == "LSTM":
-                layers["proj_size=H/2"] = make(*shape[2:], rng=0, proj_size=shape[3] // 2)
-            best = best_of(layers, shape, arguments.rounds)
-            for name, modes in best.items():
-                cells = (f"{1e6 * t:8.0f} us {t / best['plain'][m]:4.2f}" for m, t in modes.items())
-                work = products(layers[name]) / products(layers["plain"])
-                print(f"{shape!s:20}  {kind + ' ' + name:40}  " + "  ".join(cells) + f"   work {work:4.2f}")
-    layers = {"GRU": pyrnn.GRU(*LONG[2:], rng=0)}
-    layers |= {name: make(*LONG[2:], rng=0) for name, make in WITHOUT_PRODUCT.items()}
-    best = best_of(layers, LONG, arguments.rounds)
-    for name, modes in best.items():
-        cells = (f"{1e6 * t:8.0f} us {best['GRU'][m] / t:4.2f}" for m, t in modes.items())
-        print(f"{LONG!s:20}  {name:40}  " + "  ".join(cells) + "   times as fast as the GRU")
+    add = parser.add_argument
+    add("--rounds", type=int, default=10, help="how often each is timed; the best counts (10)")
+    add("--threads", type=int, default=1, help="(1)")
+    add("--quick", action="store_true", help="tiny shapes, to see it run")
+    add("--docs", nargs="?", type=Path, const=Path("docs/options.md"), help="rewrite the tables of this page")
+    given = parser.parse_args()
+    if min(given.rounds, given.threads) < 1:
+        parser.error("--rounds and --threads must be at least 1")
+    pyrnn.set_num_threads(given.threads)
+    parts = []
+    for part in tables(given.rounds, given.threads, given.quick):
+        print(part + "\n", flush=True)
+        parts.append(part)
+    if given.docs:
+        replace_between(given.docs, BEGIN, END, "\n\n".join(parts))
+        print(f"wrote {given.docs}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .results import Merged, Row, replace_file
+from .results import Merged, Row, replace_between
 from .shapes import SEQUENCES, STEPS, Mode, Shape
 from .tables import micro, table, times
 from .targets import geometric_mean
@@ -25,11 +25,7 @@ _MODES: dict[Mode, str] = {"inference": "inference", "training": "training step"
 
 def rewrite(path: Path, merged: Merged) -> None:
     """Put the table between the marks. Raises ValueError where the file has none."""
-    before, begin, rest = path.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path} has no lines {BEGIN!r} and {END!r}")
-    replace_file(path, f"{before}{BEGIN}\n\n{section(merged)}\n\n{END}{after}".encode())
+    replace_between(path, BEGIN, END, section(merged))
 
 
 def section(merged: Merged) -> str:

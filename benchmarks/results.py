@@ -176,6 +176,15 @@ def merge_targets(same: Sequence[Target]) -> Target:
     return Target(first.bullet, first.what, first.sense, first.limit, first.unit, reached)
 
 
+def replace_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two marks of a page. Raises ValueError where the page has none."""
+    before, found_begin, rest = path.read_text("utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"{path} has no lines {begin!r} and {end!r}")
+    replace_file(path, f"{before}{begin}\n\n{text}\n\n{end}{after}".encode())
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write beside the file and put it in its place: a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

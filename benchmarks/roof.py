@@ -116,9 +116,9 @@ def held(shape: Shape, gates: int, mode: Mode, threads: int) -> float:
 def read_rate(threads: int, size: int, seconds: float) -> float:
     """Bytes/s of that many cores together, each reading `size` bytes of its own again and again.
 
-    Raises NoCompiler where there is nothing to measure with.
+    It reads 1 KiB at least. Raises NoCompiler where there is nothing to measure with.
     """
-    return _together(threads, partial(_library().read_rate, size, seconds))
+    return _together(threads, partial(_library().read_rate, max(size, 1024), seconds))
 
 
 def measure(threads: Iterable[int], quick: bool = False) -> dict[int, Roof]:

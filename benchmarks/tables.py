@@ -15,7 +15,7 @@ def markdown(merged: Merged, plots: Sequence[str], extra: Sequence[str] = ()) ->
     """The whole report."""
     rows, config = merged.rows, merged.runs[-1].config
     parts = ["# Benchmarks", "\n".join(f"- {line}" for line in merged.lines("head"))]
-    parts += [f"```\n{config}\n```", _LEGEND]
+    parts += [f"```text\n{config}\n```", _LEGEND]
     if len(merged.runs) > 1:
         parts.append(
             f"Every figure is the median of {len(merged.runs)} runs' own; a ratio that of their ratios."

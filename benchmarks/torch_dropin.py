@@ -57,7 +57,12 @@ def assert_equal(theirs: list[torch.Tensor], ours: list[torch.Tensor], terms: in
     """Compare with the error of sums of that many terms, in the arithmetic of the largest result."""
     ours, theirs = ([y, *(leaf.grad for leaf in leaves)] for y, *leaves in (ours, theirs))
     for desired, found in zip(theirs, ours, strict=True):
-        bound = 16 * np.finfo(np.float32).eps * np.ceil(np.log2(terms)) * max(1, float(desired.abs().max()))
+        bound = (
+            16
+            * np.finfo(np.float32).eps
+            * np.ceil(np.log2(terms))
+            * max(1, float(desired.detach().abs().max()))
+        )
         np.testing.assert_allclose(found.detach(), desired.detach(), rtol=0, atol=bound)
 
 

@@ -5,11 +5,11 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from .pages import ROOT, fenced
+
 PATH = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]  # cmake and ninja of pip
 
 pytestmark = pytest.mark.timeout(600)
@@ -92,9 +92,7 @@ def test_through_pkg_config(prefix, tmp_path, linking):
 
 
 def test_the_example_of_the_documentation(prefix, tmp_path):
-    (code,) = re.findall(
-        r"^```c\n(.*?)^```$", (ROOT / "docs" / "embedding.md").read_text("utf-8"), re.M | re.S
-    )
+    (code,) = fenced(ROOT / "docs" / "embedding.md", "c")
     source, lib = tmp_path / "example.c", prefix / "lib"
     source.write_text(code)
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{prefix / 'include' / 'pyrnn'}", f"-L{lib}"]

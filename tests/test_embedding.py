@@ -1,7 +1,6 @@
 """docs/embedding.md: its examples compile, run, and give the layer's own results."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,15 +12,10 @@ import pytest
 import pyrnn
 
 from .cells import layer_of
+from .pages import ROOT, fenced
 from .processes import python
 
-DOC = (Path(__file__).parents[1] / "docs" / "embedding.md").read_text("utf-8")
 PACKAGE = Path(pyrnn.__file__).parent
-
-
-def example(language):
-    (code,) = re.findall(rf"^```{language}\n(.*?)^```$", DOC, re.M | re.S)
-    return code
 
 
 def test_what_cython_needs_is_in_the_package():
@@ -38,7 +32,8 @@ def embedded(tmp_path_factory):
         pytest.skip(f"needs {compiler} and Python.h")
     folder = tmp_path_factory.mktemp("embedded")
     source, module = folder / "embedded.pyx", folder / f"embedded{sysconfig.get_config_var('EXT_SUFFIX')}"
-    source.write_text(example("cython"))
+    (code,) = fenced(ROOT / "docs" / "embedding.md", "cython")
+    source.write_text(code)
     flags = [
         "-shared",
         "-fPIC",

@@ -212,6 +212,7 @@ def test_help_says_what_it_is(load, capsys, name):
 @pytest.mark.parametrize(
     "name, options",
     [
+        ("adding_problem", ["--steps=1"]),
         ("vanishing_gradient", ["--steps=1"]),
         ("exploding_gradient", ["--length=1"]),
         ("transformer", ["--size=10", "--heads=4"]),
