@@ -196,16 +196,20 @@ class Recurrent(Slots):
         packed = self._packs(_core.FORWARD)
         return Stream(packed, self.input_size, self._widths, batch, self.dtype)
 
-    def _infer(self, call: Call) -> tuple[Array, State]:
-        y, final = self._output(call), []
+    # y and dx, where given, are where the outputs go, time-major: the place of a segment in the whole.
+
+    def _infer(self, call: Call, y: Array | None = None) -> tuple[Array, State]:
+        y, final = self._output(call) if y is None else y, []
         x, packed = call.x, self._packs(_core.FORWARD)
         for group in self._groups(call, packed, _core.FORWARD):
             layers, x = self._layers(call, group, x, y, packed)
             final += [ran.state for ran in functional.run(layers, len(group) > 1)]
         return self._return(call, y), self._state_out(call, final)
 
-    def _train(self, call: Call, generator: np.random.Generator) -> tuple[Array, State, Tape]:
-        y, final, kept, masks = self._output(call), [], [], {}
+    def _train(
+        self, call: Call, generator: np.random.Generator, y: Array | None = None
+    ) -> tuple[Array, State, Tape]:
+        y, final, kept, masks = self._output(call) if y is None else y, [], [], {}
         x, noise = call.x, self._noise(call, generator)
         packed, back = (self._noisy_packs(use, noise) for use in (_core.FORWARD, _core.BACKWARD))
         for group in self._groups(call, packed, _core.FORWARD, self._drops):
@@ -217,7 +221,9 @@ class Recurrent(Slots):
                 masks[group[-1]] = mask
         return self._return(call, y), self._state_out(call, final), Tape(call, kept, masks, noise)
 
-    def _pull(self, tape: Tape, dy: ArrayLike, dstate: State) -> tuple[Array, State, Gradients]:
+    def _pull(
+        self, tape: Tape, dy: ArrayLike, dstate: State, dx: Array | None = None
+    ) -> tuple[Array, State, Gradients]:
         call, kept, masks, noise = tape
         dy = self._gradient_in(call, dy)
         given = self._state_in(dstate, "dstate", call.x.shape[1], call.batched)
@@ -229,13 +235,14 @@ class Recurrent(Slots):
             slots = [slot for layer in layers for slot in self._slots(layer)]
             parts: list[Array | None] = [self._part(dy, slot) for slot in slots]
             d_last = [of_slot(given, slot) for slot in slots]
-            results = functional.pull([kept[slot] for slot in slots], parts, d_last, len(group) > 1)
-            for slot, (dx, dstate0, weights) in zip(slots, results, strict=True):
+            into = dx if layers[-1] == 0 and not self.bidirectional else None
+            results = functional.pull([kept[slot] for slot in slots], parts, d_last, len(group) > 1, into)
+            for slot, (dread, dstate0, weights) in zip(slots, results, strict=True):
                 initial[slot] = dstate0
                 if (mask := noise[slot].w_hh) is not None:
                     weights.w_hh[...] *= mask
                 if (mask := noise[slot].x) is not None:
-                    dx *= mask
+                    dread *= mask
                 grads.update(self._gradients(slot, weights))
             dy = results[-1][0]
             if self.bidirectional:
@@ -338,12 +345,13 @@ class Recurrent(Slots):
     def _between(self, call: Call) -> Array:
         return _core.empty((*call.x.shape[:2], self.directions * self._widths[0]), self.dtype)
 
-    def _output(self, call: Call) -> Array:
-        """The array of y, seen time-major."""
+    def _output(self, call: Call, features: int | None = None) -> Array:
+        """The array of y, or of so many features, seen time-major."""
         T, B, _ = call.x.shape
+        features = self.directions * self._widths[0] if features is None else features
         if self.batch_first and call.batched:
-            return _core.empty((B, T, self.directions * self._widths[0]), self.dtype).swapaxes(0, 1)
-        return self._between(call)
+            return _core.empty((B, T, features), self.dtype).swapaxes(0, 1)
+        return _core.empty((T, B, features), self.dtype)
 
     def _return(self, call: Call, array: Array) -> Array:
         """A time-major array as the caller of this layer expects it."""

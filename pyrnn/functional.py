@@ -112,11 +112,16 @@ def chained(packs: list[Array], use: int, x: Array, lengths: NDArray[np.int64] |
 
 
 def pull(
-    kept: list[Kept | None], dys: list[Array | None], dstates: list[Given | None], chain: bool = False
+    kept: list[Kept | None],
+    dys: list[Array | None],
+    dstates: list[Given | None],
+    chain: bool = False,
+    into: Array | None = None,
 ) -> list[tuple[Array, States, Weights]]:
     """The way back of layers that ran: of each dx, dstate0 and the gradients of the weights.
 
-    In a chain the dy of each is the dx of the one before, whatever is given.
+    In a chain the dy of each is the dx of the one before, whatever is given. `into` is where dx of the last
+    goes, None for a new array.
     """
     results: list[tuple[Array, States, Weights]] = []
     calls = []
@@ -127,7 +132,8 @@ def pull(
         own = count_units(cell, layer.options)
         (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
         rows, rows_hh = cell.gates * units, cell.recurrent * units
-        dx = _core.empty((T, B, inputs), dtype)
+        last = len(results) == len(kept) - 1
+        dx = into if into is not None and last else _core.empty((T, B, inputs), dtype)
         dstate0 = tuple(np.empty((B, width), dtype) for width in sizes)
         weights = Weights(
             _core.empty((rows, inputs), dtype),

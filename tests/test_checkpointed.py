@@ -92,6 +92,19 @@ def test_gradients_are_slopes():
     np.testing.assert_allclose(grads["weight_hh_l0"], central_difference(loss, value), rtol=0, atol=TOLERANCE)
 
 
+def test_one_segment_is_the_layer_itself():
+    """Nothing is computed anew for the first way back, and a second one is the same."""
+    layer = LSTM(I, H, 2, dtype=np.float64, rng=0)
+    given = problem(layer)
+    truth = run(layer, given)
+    _, pull = Checkpointed(layer, 1).vjp(*given[0])
+    for _ in range(2):
+        dx, _, grads = pull(*given[2])
+        np.testing.assert_array_equal(dx, truth[0]["dx"])
+        for name, array in truth[1].items():
+            np.testing.assert_array_equal(grads[name], array, err_msg=name)
+
+
 def test_a_sequence_without_a_batch_axis_and_one_without_steps():
     layer = LSTM(I, H, dtype=np.float64, rng=0)
     for x in (np.random.default_rng(0).standard_normal((T, I)), np.ones((0, B, I)), np.ones((T, 0, I))):

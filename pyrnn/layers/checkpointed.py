@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check, _core
+from .._call import Call
 from .._layer import Container, Gradients, as_size
-from .._parameters import as_array, as_real
 from .._random import as_generator
-from .._stack import Recurrent, State
+from .._stack import Recurrent, State, Tape
 from ..cells import _Cell
 
 Array = NDArray[Any]
@@ -27,9 +26,9 @@ PER_SEQUENCE = ("input_dropout", "recurrent_dropout", "weight_dropout")  # ... o
 class Checkpointed(Container):
     """A recurrent layer that keeps for the way back only its states at the borders of segments of time.
 
-    What backward needs of the steps between is computed anew, segment by segment, when `pull` comes there.
-    With as many segments as each has steps, memory beside inputs and outputs grows with the square root of
-    the steps, at the cost of one more pass forward.
+    What backward needs of the steps between is computed anew, segment by segment, when `pull` comes there;
+    that of the last segment, with which it begins, is kept. With as many segments as each has steps, memory beside
+    inputs and outputs grows with the square root of the steps, at the cost of one more pass forward.
 
     Parameters
     ----------
@@ -125,44 +124,48 @@ class Checkpointed(Container):
         """
         layer, version, weights = self.layer, self.layer.params.version, self.layer.params.copy()
         call = layer._read(x, state, lengths, reset)
-        over = Segments(call.lengths, 1 if call.batched and layer.batch_first else 0)
-        inputs = as_real(x, layer.dtype, "x")
-        episodes = None if reset is None else as_array(reset, "reset")
-        T, B, _ = call.x.shape
+        T, B, inputs = call.x.shape
         parts = _segments(T, B, self.segments)
         seeds = self._seeds(layer._generator if rng is None else as_generator(rng), len(parts))
-        y: Array | None = None
-        borders = []
-        for steps, seed in zip(parts, seeds, strict=True):
-            borders.append(state)
-            options = over.options(steps, episodes)
-            found, state = (
-                layer(over.cut(inputs, steps), state, **options)
-                if seed is None
-                else layer.vjp(over.cut(inputs, steps), state, rng=seed, **options)[0]
-            )
-            y = over.like(found, len(call.x)) if y is None else y
-            over.cut(y, steps)[...] = found
-        assert y is not None
-        shape = y.shape
+        y, borders = layer._output(call), [call.states]
+
+        def train(own: Recurrent, segment: int, y: Array | None = None) -> tuple[Array, State, Tape]:
+            seed = seeds[segment]
+            noise = own._generator if seed is None else as_generator(seed)  # the former is not drawn from
+            return own._train(_cut(call, parts[segment], borders[segment]), noise, y)
+
+        for segment, steps in enumerate(parts[:-1]):
+            if seeds[segment] is None:
+                _, state = layer._infer(_cut(call, steps, borders[segment]), y[steps])
+            else:
+                _, state = train(layer, segment, y[steps])[:2]
+            borders.append(layer._state_in(state, "state", B, call.batched))
+        _, state, tape = train(layer, len(parts) - 1, y[parts[-1]])
+        last = [tape]  # with which the first pull begins; another one computes it anew
+        del tape
 
         def pull(dy: ArrayLike, dstate: State = None) -> tuple[Array, State, Gradients]:
-            twin = layer
+            own = layer
             if layer.params.version != version:  # an optimizer has stepped
-                twin = copy.deepcopy(layer)
-                twin.load_state_dict(weights)
-            dy = _check.shaped(dy, layer.dtype, "dy", shape)
-            dx = _core.empty(inputs.shape, layer.dtype)
+                own = copy.deepcopy(layer)
+                own.load_state_dict(weights)
+            dy = layer._gradient_in(call, dy)
+            dx = layer._output(call, inputs)
             grads: Gradients = {}
-            for steps, border, seed in zip(reversed(parts), reversed(borders), reversed(seeds), strict=True):
-                options = over.options(steps, episodes)
-                _, back = twin.vjp(over.cut(inputs, steps), border, rng=seed, **options)
-                over.cut(dx, steps)[...], dstate, own = back(over.cut(dy, steps), dstate)
-                for name, array in own.items():
+            for segment in reversed(range(len(parts))):
+                steps = parts[segment]
+                try:
+                    tape = last.pop()
+                except IndexError:
+                    tape = train(own, segment)[2]
+                given = layer._return(call, dy[steps])
+                _, dstate, found = own._pull(tape, given, dstate, dx[steps])
+                del tape  # before the next is made
+                for name, array in found.items():
                     grads[name] = array if name not in grads else np.add(grads[name], array, out=grads[name])
-            return dx, dstate, grads
+            return layer._return(call, dx), dstate, grads
 
-        return (y, state), pull
+        return (layer._return(call, y), state), pull
 
     @property
     def batch_first(self) -> bool:
@@ -196,29 +199,15 @@ class Checkpointed(Container):
         return f"Checkpointed({self.layer!r}{segments})"
 
 
-class Segments(NamedTuple):
-    """How the arrays of one call are cut."""
-
-    lengths: NDArray[np.int64] | None
-    axis: int  # of time
-
-    def cut(self, array: Array, steps: slice) -> Array:
-        """A view of some steps."""
-        return array[:, steps] if self.axis else array[steps]
-
-    def options(self, steps: slice, reset: Array | None) -> dict[str, Any]:
-        """`lengths` and `reset` of some steps."""
-        left = self.lengths
-        return {
-            "lengths": None if left is None else np.clip(left, steps.start, steps.stop) - steps.start,
-            "reset": None if reset is None else self.cut(reset, steps),
-        }
-
-    def like(self, part: Array, steps: int) -> Array:
-        """An array as `part`, but with other steps."""
-        shape = list(part.shape)
-        shape[self.axis] = steps
-        return _core.empty(tuple(shape), part.dtype)
+def _cut(call: Call, steps: slice, states: tuple[Array | None, ...] | None) -> Call:
+    """Some steps of a call, which begin with these states."""
+    left, reset = call.lengths, call.reset
+    return call._replace(
+        x=call.x[steps],
+        states=states,
+        lengths=None if left is None else np.clip(left, steps.start, steps.stop) - steps.start,
+        reset=None if reset is None else reset[steps],
+    )
 
 
 def _segments(T: int, B: int, count: int | None) -> list[slice]:
