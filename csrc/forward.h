@@ -2,6 +2,42 @@
  * of steps: the input part of a block's pre-activations is one product that stays in the level-2 cache; then,
  * step by step, each tile's recurrent part is accumulated in registers and meets it in `point`. */
 
+/* So many inputs at most are added up without tiles: a tile's beginning and end would cost more than its sums. */
+enum { FEW = 4 };
+
+/* The input part of n pairs for a group of `vecs` vectors, w and bias theirs, with few inputs; where product would put it,
+ * and the same sums. */
+INLINE void project_few(int vecs, ptrdiff_t I, const real *const *x, ptrdiff_t n, const real *w,
+                        const V *bias, const target *out)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        V sum[MAX_VECS] = {0};
+        for (ptrdiff_t k = 0; k < I; k++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                sum[v] = vfma(vset(x[i][k]), vloada(w + (k * vecs + v) * L), sum[v]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            vstorea(out->at + i * out->row + out->vec[v], bias[v] + sum[v]);
+    }
+}
+
+NOINLINE static void project_vecs(int vecs, ptrdiff_t I, const real *const *x, ptrdiff_t n, const real *w,
+                                  const V *bias, const target *out)
+{
+    switch (vecs * 2 + (I == 1)) {
+    default: __builtin_unreachable();
+#define VECS(m)                                                                                              \
+    case (m) * 2: project_few(m, I, x, n, w, bias, out); break;                                              \
+    case (m) * 2 + 1: project_few(m, 1, x, n, w, bias, out); break;
+        VECS(1)
+        VECS(2)
+        VECS(3)
+        VECS(4)
+#undef VECS
+    }
+}
+
 /* ax[panel][pair][G][L] = bias + x @ W for n (step, row) pairs whose inputs are x[0..n-1]. */
 NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, share panels,
                              const real *const *x, ptrdiff_t n, real *ax)
@@ -23,6 +59,8 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
         out.at = ax + b.panel * n * width;
         if (n == 1)
             product_of_row(b.groups, vecs, (V *)out.at, bias, x[0], k, w, vecs * L * I);
+        else if (I <= FEW)
+            project_vecs(vecs, I, x, n, w, bias, &out);
         else
             for (ptrdiff_t tile = 0, r = 0; tile < split.tiles; tile++) {
                 int rows = split_size(&split, tile);

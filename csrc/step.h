@@ -17,9 +17,7 @@ static void step_init(pyrnn_prepared *prepared)
     forward_own(job, job->work + used, &step->space);
 }
 
-enum { FEW = 4 }; /* inputs, for which a product's own loop would cost more than what it computes */
-
-/* product_of_row for few k: the same sums, vector after vector. */
+/* product_of_row for a few k: the same sums, vector after vector. */
 INLINE void product_of_few(int groups, int vecs, V *out, const V *init, const real *a, ptrdiff_t n,
                            const real *w, ptrdiff_t w_step)
 {

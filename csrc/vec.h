@@ -103,6 +103,18 @@ INLINE V vfma(V a, V b, V c)
 /* a - 0 is a for every a, so no instruction is needed for it; -0 + 0 would not be -0. */
 INLINE V vset(real a) { return a - (V){0}; }
 
+/* a / b for finite a and normal 1/b, error 1.1 ulp; half that where a is a power of two. A division of 16 floats takes 16
+ * cycles, in which the rest of a sigmoid is done twice: so, where there is one, an estimate of 14 bits and a step of Newton's. */
+INLINE V vdivide(V a, V b)
+{
+#if PYRNN_BYTES == 64 && PYRNN_REAL == 32
+    V r = _mm512_rcp14_ps(b), q = a * r;
+    return vfma(q, vfma(-b, r, vset(1)), q);
+#else
+    return a / b;
+#endif
+}
+
 INLINE V vload(const real *p) { return *(const unaligned_V *)p; }
 INLINE void vstore(real *p, V v) { *(unaligned_V *)p = v; }
 
@@ -323,10 +335,10 @@ INLINE V vsigmoid(V x)
     x = vmin(vset(-(EXP_LOW) / 2), vmax(vset(EXP_LOW), x));
     V t = vfma(x, vset(-LOG2E), vset(MAGIC + BIAS - SCALE)), n = t - (MAGIC + BIAS - SCALE);
     V s = expm1_reduced(-x, n), a = (V)((VU)t << FRACTION);
-    return one / vfma(s, a, a + one);
+    return vdivide(vset(one), vfma(s, a, a + one));
 }
 
-/* -m / (m + 2) with m = expm1(-2|x|), and the sign of x. Never beyond 1. Error 2.2 ulp. */
+/* -m / (m + 2) with m = expm1(-2|x|), and the sign of x. Never beyond 1. Error 2.3 ulp. */
 INLINE V vtanh(V x)
 {
     const VU minus = (VU)vset(-0.0);
@@ -338,7 +350,7 @@ INLINE V vtanh(V x)
 #else
     V s = expm1_reduced(y + y, n);
 #endif
-    V z = vfma(-s, a, 1 - a) / vfma(s, a, a + 1); /* +0 or more, so its sign bit is free */
+    V z = vdivide(vfma(-s, a, 1 - a), vfma(s, a, a + 1)); /* +0 or more, so its sign bit is free */
     return (V)((VU)z | ((VU)x & minus));
 }
 
