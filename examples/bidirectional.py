@@ -1,6 +1,6 @@
 """Tagging where the future decides: a bidirectional LSTM against one that reads forward only.
 
-    python examples/bidirectional.py              # about half a minute
+    python examples/bidirectional.py              # five seconds
 
 Sentences of random words end in a full stop, a question mark or an exclamation mark, and every word shall be
 tagged with how its sentence ends. Who reads forward cannot know before the mark is there; who reads both ways

@@ -1,7 +1,7 @@
 """Does a sentence praise or complain? Embedding -> GRU -> Linear on ragged batches.
 
     python examples/sentiment.py                                   # sentences of a small grammar, seconds
-    python examples/sentiment.py --data movie-review-sentences.tsv # a minute
+    python examples/sentiment.py --data movie-review-sentences.tsv # ten seconds
 
 The file has a header, then in each line a label (0 or 1), a tab and a text; its last tenth is held out. The
 built-in sentences turn round with "not" and "hardly", so that counting words is not enough. Dropout of the

@@ -1,6 +1,6 @@
 """Train a PyTorch model, and the same model with one line more that puts pyrnn's kernels under it.
 
-    python examples/torch_dropin.py                    # handwritten digits, pixel by pixel, half a minute
+    python examples/torch_dropin.py                    # handwritten digits, pixel by pixel, about a minute
     python examples/torch_dropin.py --cell LSTM --hidden 128
 
 The line is ``pyrnn.torch.accelerate(model)``. Both runs begin with the same weights and see the same batches,

@@ -1,6 +1,6 @@
 """Where does the gradient go? dL/dh_t of RNN, LSTM and GRU, for recurrent weights of several scales.
 
-    python examples/vanishing_gradient.py               # a second
+    python examples/vanishing_gradient.py               # five seconds
     python examples/vanishing_gradient.py --steps 200   # longer sequences
 
 L is the sum of the last hidden state: whatever arrives at an earlier step has come back through time. The

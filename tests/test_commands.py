@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 SPAN = re.compile(r"`+((?:pip|python|pytest|cmake|sphinx-build|\.ci/run)\b[^`]*)`+")
 USAGE = re.compile(r"^ {4}((?:pip|python|pytest) .*)$", re.M)
 PROGRAMS = [path for name in ("examples", "benchmarks") for path in sorted((ROOT / name).glob("*.py"))]
@@ -170,14 +172,11 @@ def test_a_command_runs(command, run, monkeypatch):
 
 def assert_installable(what):
     """A checkout, pyrnn or a partner that it does not install, with extras that there are."""
-    extras = set(
-        tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    )
     for word in what:
         if word != "-e":
             asked = Requirement(re.sub(r"^\.", "pyrnn", word))
             assert asked.name == "pyrnn" or asked.name in PARTNERS
-            assert asked.extras <= extras
+            assert asked.extras <= set(EXTRAS)
 
 
 def write_inputs(example, arguments):
@@ -204,6 +203,29 @@ def test_all_examples_are_run():
     programs = {path.stem for path in (ROOT / "examples").glob("[a-z]*.py")}
     assert programs == set(EXAMPLES)
     assert {f"python examples/{name}.py" for name in programs} <= set(SHOWN)
+
+
+def requirements(extra):
+    """The distributions that an extra installs, and the extras that it has in it."""
+    names, inside = set(), {extra}
+    for asked in map(Requirement, EXTRAS[extra]):
+        for other in asked.extras:
+            more, within = requirements(other)
+            names, inside = names | more, inside | within
+        names.add(asked.name)
+    return names, inside
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_extra_of_the_examples_has_what_they_import(name):
+    installed, parts = requirements("examples")
+    source = (ROOT / "examples" / f"{name}.py").read_text("utf-8")
+    modules = set(re.findall(r"^\s*(?:import|from) (\w+)", source, re.M))
+    local = {path.stem for path in (ROOT / "examples").glob("*.py")} | {"numpy", "pyrnn"}
+    distributions = packages_distributions()
+    for module in modules - local - PARTNERS - sys.stdlib_module_names:
+        assert set(distributions[module]) & installed, module
+    assert set(re.findall(r"(?:pyrnn\.|import from_)(\w+)", source)) & set(EXTRAS) <= parts
 
 
 @pytest.mark.parametrize("folder", ["pyrnn", "examples", "benchmarks"])
