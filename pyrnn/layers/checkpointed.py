@@ -27,8 +27,8 @@ class Checkpointed(Container):
     """A recurrent layer that keeps for the way back only its states at the borders of segments of time.
 
     What backward needs of the steps between is computed anew, segment by segment, when `pull` comes there;
-    that of the last segment, with which it begins, is kept. With as many segments as each has steps, memory beside
-    inputs and outputs grows with the square root of the steps, at the cost of one more pass forward.
+    that of the last segment, with which it begins, is kept. With as many segments as each has steps, memory
+    beside inputs and outputs grows with the square root of the steps, at the cost of one more pass forward.
 
     Parameters
     ----------
