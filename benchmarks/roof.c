@@ -80,3 +80,30 @@ double read_rate(size_t bytes, double seconds)
     free(buffer);
     return rounds * passes * bytes / (end - start);
 }
+
+/* Bytes a second, read and written, of what an optimizer moves: `count` arrays of `bytes` each, a multiple of 1024, of
+ * which all are read and all but the first are written. No arithmetic but what the compiler cannot leave out. */
+double update_rate(char *const *arrays, int count, size_t bytes, double seconds)
+{
+    typedef uint64_t V __attribute__((vector_size(BYTES)));
+    const size_t n = bytes / BYTES;
+    const V *g = (const V *)arrays[0];
+    V *p = (V *)arrays[1], *m = (V *)arrays[count > 2 ? 2 : 1], *v = (V *)arrays[count > 3 ? 3 : 1];
+    V *u = (V *)arrays[count > 4 ? 4 : 1];
+    double start = now(), end, rounds = 0;
+    do {
+        for (size_t k = 0; k < n; k++) {
+            const V x = g[k];
+            p[k] ^= x;
+            if (count > 2)
+                m[k] ^= x;
+            if (count > 3)
+                v[k] ^= x;
+            if (count > 4)
+                u[k] ^= x;
+        }
+        rounds++;
+        end = now();
+    } while (end - start < seconds);
+    return rounds * (2 * count - 1) * bytes / (end - start);
+}

@@ -12,6 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+
+from pyrnn import _core
 
 from .peers import Run
 from .shapes import Mode, Shape
@@ -107,6 +112,45 @@ class Gauge:
         return Roof(self._threads, self._fma, 0.0, {self._size: self._read}).seconds(*self._problem)
 
 
+class Updates:
+    """Memory's rate where threads update arrays, each a part of its own: one is read, the others written too.
+
+    Parameters
+    ----------
+    threads : int
+    size : int
+        Bytes of an array, of all threads together.
+    written : int
+        How many arrays are read and written, 1 to 4.
+
+    Raises
+    ------
+    NoCompiler
+        There is nothing to measure with.
+    """
+
+    def __init__(self, threads: int, size: int, written: int) -> None:
+        self._library, self._threads = _library(), threads
+        self._size = max(1, size // threads // 1024) * 1024
+        like = partial(_core.empty, (self._size // 4,), np.dtype(np.float32))  # memory as optimizers have it
+        self._arrays = [[like() for _ in range(1 + written)] for _ in range(threads)]
+        for part in self._arrays:
+            for array in part:
+                array.fill(1)
+
+    def burst(self, seconds: float) -> float:
+        """Bytes/s of all threads, which begin together."""
+        barrier = Barrier(self._threads)
+
+        def work(thread: int) -> float:
+            own = self._arrays[thread]
+            pointers = (ctypes.c_void_p * len(own))(*(array.ctypes.data for array in own))
+            barrier.wait()
+            return float(self._library.update_rate(pointers, len(own), self._size, seconds))
+
+        return sum(_pool(self._threads).map(work, range(self._threads)))
+
+
 def held(shape: Shape, gates: int, mode: Mode, threads: int) -> float:
     """The bytes of weights that each core reads in every step: its share of a layer's recurrent ones."""
     inputs = shape.I if mode == "step" else 0
@@ -173,6 +217,8 @@ def _build(folder: Path) -> ctypes.CDLL:
     for function in (library.fma_f32, library.fma_f64, library.read_rate):
         function.restype = ctypes.c_double
     library.fma_f32.argtypes = library.fma_f64.argtypes = [ctypes.c_double]
+    library.update_rate.restype = ctypes.c_double
+    library.update_rate.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_double]
     library.read_rate.argtypes = [ctypes.c_size_t, ctypes.c_double]
     return library
 

@@ -1,11 +1,12 @@
 /* The entry of the optimizers: judge, share the numbers of all arrays out over threads, call. */
 #include <math.h>
+#include <stdatomic.h>
 
 #include "denormals.h"
 #include "kernels.h"
 
 /* Numbers are shared out in blocks, of which none crosses from one array to the next. */
-enum { BLOCK = 8192, MOST_THREADS = 32 };
+enum { BLOCK = 4096, PIECE = 4 /* blocks, that a thread takes at once */, MOST_THREADS = 32 };
 
 static ptrdiff_t blocks_of(const pyrnn_parameter *q) { return (q->size + BLOCK - 1) / BLOCK; }
 
@@ -64,40 +65,49 @@ static pyrnn_rate rate_of(const pyrnn_update *update)
     return rate;
 }
 
+/* What is left of a thread's share of the blocks. On a line of its own. */
+typedef struct {
+    _Alignas(64) atomic_llong next;
+    long long to;
+} counter;
+
 typedef struct {
     const pyrnn_parameter *parameters;
-    ptrdiff_t n, blocks;
+    ptrdiff_t n;
     pyrnn_rate rate;
     const pyrnn_kernels *kernels;
     int parts;
-    pyrnn_seat seats[MOST_THREADS];
+    counter counters[MOST_THREADS];
 } call;
 
-static void do_blocks(const call *c, int part)
+static void do_blocks(const call *c, ptrdiff_t from_block, ptrdiff_t to_block)
 {
-    const share mine = share_of(c->blocks, part, c->parts);
     ptrdiff_t first = 0; /* block of an array */
-    for (ptrdiff_t i = 0; i < c->n && first < mine.to; i++) {
+    for (ptrdiff_t i = 0; i < c->n && first < to_block; i++) {
         const pyrnn_parameter *q = &c->parameters[i];
         ptrdiff_t next = first + blocks_of(q);
-        ptrdiff_t from = mine.from > first ? mine.from - first : 0;
-        ptrdiff_t to = mine.to < next ? (mine.to - first) * BLOCK : q->size;
+        ptrdiff_t from = from_block > first ? from_block - first : 0;
+        ptrdiff_t to = to_block < next ? (to_block - first) * BLOCK : q->size;
         if (from * BLOCK < to)
             c->kernels->update(&c->rate, q, from * BLOCK, to);
         first = next;
     }
 }
 
+/* Each begins with its own share, whose numbers its cache may have from the last step, and helps with the others' when
+ * it is through: a thread that comes late, or is put aside, is missed for one piece at most. */
 static void walk(void *context, int number)
 {
     call *c = context;
-    pyrnn_walk me = c->parts > 1 ? walk_with(c->seats, c->parts, number) : walk_alone();
     fp_state before = denormals_off();
-    EACH_PART (part, &me)
-        do_blocks(c, part);
+    for (int i = 0; i < c->parts; i++) {
+        counter *left = &c->counters[(number + i) % c->parts];
+        const long long piece = c->parts > 1 ? PIECE : left->to;
+        long long at;
+        while ((at = atomic_fetch_add_explicit(&left->next, piece, memory_order_relaxed)) < left->to)
+            do_blocks(c, at, at + piece < left->to ? at + piece : left->to);
+    }
     fp_restore(before);
-    if (me.put_aside)
-        pyrnn_crew_busy();
 }
 
 pyrnn_status pyrnn_update_run(const pyrnn_update *update, ptrdiff_t n, const pyrnn_parameter *parameters)
@@ -107,16 +117,21 @@ pyrnn_status pyrnn_update_run(const pyrnn_update *update, ptrdiff_t n, const pyr
         return status;
     call c = {.parameters = parameters, .n = n, .rate = rate_of(update)};
     double bytes = 0;
+    ptrdiff_t blocks = 0;
     for (ptrdiff_t i = 0; i < n; i++) {
         const pyrnn_parameter *q = &parameters[i];
         int arrays = 3 + 2 * ((q->m != NULL) + (q->v != NULL) + (q->u != NULL));
         bytes += (double)arrays * (double)q->size * update->dtype / 8;
-        c.blocks += blocks_of(q);
+        blocks += blocks_of(q);
     }
     int most = update->threads < MOST_THREADS ? update->threads : MOST_THREADS;
     c.kernels = pyrnn_kernels_of(pyrnn_isa_selected(), update->dtype);
     c.parts = pyrnn_useful_threads(most, 3 * bytes); /* as in norm.c: numbers come from memory */
-    crew_init(c.seats, c.parts);
+    for (int i = 0; i < c.parts; i++) {
+        const share mine = share_of(blocks, i, c.parts);
+        atomic_init(&c.counters[i].next, mine.from);
+        c.counters[i].to = mine.to;
+    }
     pyrnn_crew_run(walk, &c, c.parts);
     return PYRNN_OK;
 }
