@@ -1,7 +1,9 @@
-"""What the options of a cell cost: each beside the plain cell, in turn, in one run.
+"""What the options of a cell cost: each beside the plain cell, in one run.
 
-"work" is the size of the products beside the plain cell's: what a projection, one gate less, or a shorter
-sequence saves, and what a second direction adds. --docs writes the tables into docs/options.md.
+Plain calls go before those with an option, the best of a few counts, and of the ratios of all such pairs the
+median: a clock that changes disturbs both of a pair, and a busy neighbour few pairs. "work" is the size of the
+products beside the plain cell's: what a projection, one gate less, or a shorter sequence saves, and what a
+second direction adds. --docs writes the tables into docs/options.md.
 
 usage: python -m benchmarks.options [--rounds N] [--threads N] [--quick] [--docs [FILE]]
 """
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,7 @@ Shape = tuple[int, int, int, int]  # T, B, I, H
 SHAPES: dict[str, Shape] = {"batch": (100, 32, 128, 256), "frames": (100, 1, 64, 64)}
 LONG: Shape = (512, 8, 256, 256)
 QUICK: dict[str, Shape] = {"batch": (8, 3, 5, 6), "frames": (8, 1, 5, 6)}
-SMALL = 2e4  # numbers in an output below which a call is repeated
+SMALL = 2e4  # numbers in an output below which a call is repeated more often
 HALF = "H/2"  # of the units
 MODES = ("inference", "training")
 BEGIN = "<!-- options: begin (python -m benchmarks.options --docs writes this) -->"
@@ -82,12 +85,13 @@ VARIANTS: dict[str, list[Variant]] = {
 OTHERS = ("MinGRU", "MinLSTM", "IndRNN")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
-    """Best seconds of each mode, and the products' size."""
+    """Of each mode the best seconds, and the median ratio to the plain cell's; its products beside the plain."""
 
     name: str
     best: dict[str, float]
+    ratio: dict[str, float]
     work: float
 
 
@@ -122,35 +126,45 @@ def products(layer: Any) -> int:
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+    """The best of a few calls."""
+    best = float("inf")
     for _ in range(repeats):
+        start = time.perf_counter()
         call()
-    return (time.perf_counter() - start) / repeats
+        best = min(best, time.perf_counter() - start)
+    return best
 
 
 def measure(contestants: Sequence[tuple[str, str, Variant]], shape: Shape, rounds: int) -> list[Row]:
-    """The best time of each (name, class, options) in each mode, all of them in turn."""
+    """Of each (name, class, options) the times beside the first one's, in pairs of calls."""
     made = [make(kind, shape, variant)[1:] for _, kind, variant in contestants]
-    repeats = 1 if shape[0] * shape[1] * shape[3] > SMALL else 20
-    best = [dict.fromkeys(MODES, float("inf")) for _ in made]
+    (plain, unit), repeats = made[0], 2 if shape[0] * shape[1] * shape[3] > SMALL else 10
+    pairs: list[dict[str, list[tuple[float, float]]]] = [{mode: [] for mode in MODES} for _ in made]
     for _ in tqdm(range(rounds), desc=f"{contestants[0][1]} {shape}", leave=False):
-        for times_of, (calls, _) in zip(best, made, strict=True):
+        for taken, (calls, _) in zip(pairs, made, strict=True):
             for mode, call in calls.items():
-                times_of[mode] = min(times_of[mode], seconds(call, repeats))
-    found = zip(contestants, best, made, strict=True)
-    return [Row(name, times_of, work / made[0][1]) for (name, _, _), times_of, (_, work) in found]
+                before = seconds(plain[mode], repeats)
+                taken[mode].append((before, before if calls is plain else seconds(call, repeats)))
+    return [
+        Row(
+            name,
+            {mode: min(own for _, own in taken[mode]) for mode in MODES},
+            {mode: median(own / other for other, own in taken[mode]) for mode in MODES},
+            work / unit,
+        )
+        for (name, _, _), taken, (_, work) in zip(contestants, pairs, made, strict=True)
+    ]
 
 
 def options_of(kind: str, shapes: dict[str, Shape], rounds: int) -> str:
     """A table of one class: times of the plain cell, and those of each option beside them."""
     contestants = [("plain", kind, Variant()), *((f"`{v}`", kind, v) for v in VARIANTS[kind])]
     measured = [measure(contestants, shape, rounds) for shape in shapes.values()]
-    plain = [rows[0].best for rows in measured]
     head = [kind, *(f"{shape}: {mode}" for shape in shapes for mode in MODES), "work"]
-    first = ["plain", *(f"{micro(best[mode])} µs" for best in plain for mode in MODES), "1"]
+    first = ["plain", *(f"{micro(rows[0].best[mode])} µs" for rows in measured for mode in MODES), "1"]
     lines = [first]
     for rows in zip(*(rows[1:] for rows in measured), strict=True):
-        ratios = [times(row.best[m] / p[m]) for row, p in zip(rows, plain, strict=True) for m in MODES]
+        ratios = [times(row.ratio[mode]) for row in rows for mode in MODES]
         work = list(dict.fromkeys(times(row.work) for row in rows))
         lines.append([rows[0].name, *ratios, ", ".join(work)])
     return table(head, lines)
@@ -161,7 +175,7 @@ def without_product(shape: Shape, rounds: int) -> str:
     rows = measure([(f"`{kind}`", kind, Variant()) for kind in ("GRU", *OTHERS)], shape, rounds)
     lines = []
     for row in rows:
-        cells = ((micro(row.best[mode]), times(rows[0].best[mode] / row.best[mode])) for mode in MODES)
+        cells = ((micro(row.best[mode]), times(1 / row.ratio[mode])) for mode in MODES)
         lines.append([row.name, *(text for cell in cells for text in cell), times(row.work)])
     head = [f"T, B, I, H = {', '.join(map(str, shape))}", "inference µs", "times as fast", "training µs"]
     return table([*head, "times as fast", "work"], lines)
@@ -174,7 +188,8 @@ def tables(rounds: int, threads: int, quick: bool) -> Iterator[str]:
     count = "One thread" if threads == 1 else f"{threads} threads"
     yield (
         f"{count}, float32, {machine.cpu()}; pyrnn {pyrnn.__version__}, numpy {np.__version__};\n"
-        f"(T, B, I, H): {dims}. The best of {rounds} rounds; below the first line, times its time."
+        f"(T, B, I, H): {dims}. In the first line the best time; below it, medians of {rounds} ratios\n"
+        "to plain calls just before."
     )
     for kind in VARIANTS:
         yield options_of(kind, shapes, rounds)
@@ -188,7 +203,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--rounds", type=int, default=10, help="how often each is timed; the best counts (10)")
+    add("--rounds", type=int, default=10, help="how often each pair is timed (10)")
     add("--threads", type=int, default=1, help="(1)")
     add("--quick", action="store_true", help="tiny shapes, to see it run")
     add("--docs", nargs="?", type=Path, const=Path("docs/options.md"), help="rewrite the tables of this page")
