@@ -1,9 +1,9 @@
 """What the options of a cell cost: each beside the plain cell, in one run.
 
 Plain calls go before those with an option, the best of a few counts, and of the ratios of all such pairs the
-median: a clock that changes disturbs both of a pair, and a busy neighbour few pairs. "work" is the size of the
-products beside the plain cell's: what a projection, one gate less, or a shorter sequence saves, and what a
-second direction adds. --docs writes the tables into docs/options.md.
+median: a clock that changes disturbs both of a pair, and a busy neighbour few pairs. "work" is the size of
+the products beside the plain cell's: what a projection, one gate less, or a shorter sequence saves, and what
+a second direction adds. --docs writes the tables into docs/options.md.
 
 usage: python -m benchmarks.options [--rounds N] [--threads N] [--quick] [--docs [FILE]]
 """
@@ -87,7 +87,7 @@ OTHERS = ("MinGRU", "MinLSTM", "IndRNN")
 
 @dataclass
 class Row:
-    """Of each mode the best seconds, and the median ratio to the plain cell's; its products beside the plain."""
+    """Of each mode the best seconds, and the median ratio to the plain cell's; the ratio of the products."""
 
     name: str
     best: dict[str, float]

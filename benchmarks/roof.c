@@ -85,7 +85,7 @@ double read_rate(size_t bytes, double seconds)
  * which all are read and all but the first are written. No arithmetic but what the compiler cannot leave out. */
 double update_rate(char *const *arrays, int count, size_t bytes, double seconds)
 {
-    typedef uint64_t V __attribute__((vector_size(BYTES)));
+    typedef uint64_t V __attribute__((vector_size(BYTES), aligned(4))); /* small arrays lie anywhere */
     const size_t n = bytes / BYTES;
     const V *g = (const V *)arrays[0];
     V *p = (V *)arrays[1], *m = (V *)arrays[count > 2 ? 2 : 1], *v = (V *)arrays[count > 3 ? 3 : 1];

@@ -162,6 +162,7 @@ def test_a_command_runs(command, run, monkeypatch):
             run(runpy.run_path, str(ROOT / program), [*arguments, *EXAMPLES[example].split()])
         case ["python", "-m", module, *arguments] if module.startswith("benchmarks."):
             small = BENCHMARKS[module.removeprefix("benchmarks.")]
+            monkeypatch.delitem(sys.modules, module, raising=False)  # run_module would complain of it
             run(runpy.run_module, module, [*arguments, *small.split()])
         case ["pytest", "benchmarks", *arguments]:
             assert_collects(arguments)
