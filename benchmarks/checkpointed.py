@@ -4,7 +4,7 @@ Times are of the processor, which other programs disturb less, and so of one thr
 there is no way around: a plain step, and the layer run once more. Memory is what a step holds at most, beside
 y and dx; four times as many steps hold 4 times as much if it grows with them, 2 if with their root.
 
-usage: python -m benchmarks.checkpointed [--rounds N]
+usage: python -m benchmarks.checkpointed [--rounds N] [--shape T B I H]
 """
 
 from __future__ import annotations
@@ -76,9 +76,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=10, help="how often each is timed; the best counts")
+    parser.add_argument(
+        "--shape", type=int, nargs=4, metavar=tuple("TBIH"), help="only this one, instead of four"
+    )
     arguments = parser.parse_args()
     pyrnn.set_num_threads(1)
-    for shape in SHAPES:
+    for shape in [tuple(arguments.shape)] if arguments.shape else SHAPES:
         for kind in (GRU, LSTM):
             layer = kind(*shape[2:], rng=0)
             best = times(layer, shape, arguments.rounds)

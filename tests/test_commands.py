@@ -55,6 +55,7 @@ EXAMPLES = {
 }
 BENCHMARKS = {
     "attention": "--rounds 1 --threads 1 --shape 4 1 8 2",
+    "checkpointed": "--rounds 1 --shape 30 2 3 4",
     "denormals": "--rounds 1",
     "fit": "--rounds 1 --hidden 4",
     "optimizers": "--rounds 1 --size 10",
