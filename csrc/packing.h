@@ -118,18 +118,14 @@ static void pack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H,
 static void pack_rows(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *w, ptrdiff_t w_step,
                       real *out)
 {
-    ptrdiff_t panels = panels_of(H), width;
-    for (ptrdiff_t k0 = 0; k0 < K; k0 += width) {
-        width = min_of(panels_at_once(1), panels_of(K - k0)) * L;
-        ptrdiff_t n = min_of(width, K - k0);
+    const ptrdiff_t panels = panels_of(H);
+    for (ptrdiff_t k0 = 0, m; k0 < K; k0 += m * L) {
+        m = min_of(panels_at_once(1), panels_of(K - k0));
         for (ptrdiff_t panel = 0; panel < panels; panel++)
             for (int g = 0; g < gates; g++)
-                for (ptrdiff_t j = panel * L; j < (panel + 1) * L; j++, out += width) {
-                    ptrdiff_t filled = j < H ? n : 0;
-                    if (filled)
-                        memcpy(out, w + (block[g] * H + j) * w_step + k0, sizeof(real) * (size_t)filled);
-                    memset(out + filled, 0, sizeof(real) * (size_t)(width - filled));
-                }
+                for (ptrdiff_t j = panel * L; j < (panel + 1) * L; j++)
+                    for (ptrdiff_t k = k0; k < k0 + m * L; k += L, out += L)
+                        vstorea(out, j < H ? get(w + (block[g] * H + j) * w_step + k, K - k) : vset(0));
     }
 }
 

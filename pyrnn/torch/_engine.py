@@ -38,6 +38,40 @@ class Engine(NamedTuple):
     made_for: tuple[Any, ...]
     layer: Recurrent
     undropped: Recurrent  # of the same parameters, for gradients without dropout
+    seen: Seen
+
+
+class Seen:
+    """Arrays over the memory of a module's weights, made once as long as the weights lie where they lay.
+
+    An array keeps its memory alive and in its place, so that nothing else can come to lie there.
+    """
+
+    def __init__(self) -> None:
+        self._weights: list[torch.Tensor] = []
+        self._places: list[int] = []
+        self._arrays: list[Array] = []
+
+    def knows(self, weights: list[torch.Tensor], dtype: torch.dtype) -> bool:
+        """Whether these very tensors were seen in these places; then they are dense tensors of the CPU."""
+        if len(weights) != len(self._weights):
+            return False
+        for weight, old, place in zip(weights, self._weights, self._places, strict=True):
+            if weight is not old or weight.dtype is not dtype:
+                return False
+            if weight.data_ptr() != place or not weight.is_contiguous():
+                return False
+        return True
+
+    def arrays(self, weights: list[torch.Tensor], dtype: torch.dtype) -> list[Array]:
+        """The weights in C order; copies of those that are not."""
+        if self.knows(weights, dtype):
+            return self._arrays
+        arrays = [np.ascontiguousarray(as_numpy(weight)) for weight in weights]
+        if all(weight.is_contiguous() for weight in weights):
+            self._weights, self._places = list(weights), [weight.data_ptr() for weight in weights]
+            self._arrays = arrays
+        return arrays
 
 
 def as_numpy(tensor: torch.Tensor) -> Array:
@@ -63,9 +97,8 @@ def engine_of(module: torch.nn.RNNBase) -> Engine:
         if module.dropout:
             undropped = make(**options | {"dropout": 0.0})
             undropped._params = layer._params
-        engine = module.__dict__["_engine"] = Engine(made_for, layer, undropped)
-    arrays = [np.ascontiguousarray(as_numpy(weight)) for weight in weights]
-    engine.layer._params._renew(arrays)  # in the same order
+        engine = module.__dict__["_engine"] = Engine(made_for, layer, undropped, Seen())
+    engine.layer._params._renew(engine.seen.arrays(weights, dtype))  # in the same order
     return engine
 
 

@@ -182,6 +182,15 @@ def test_every_write_to_a_weight_is_seen(write, name):
     assert np.array_equal(ours._engine.layer.params[name], getattr(ours, name).detach())
 
 
+def test_a_weight_may_be_turned_where_it_lies():
+    theirs, ours = twins("GRU", 3 * 4, 4)
+    x = torch.randn(T, B, 3 * 4, dtype=torch.float64)
+    ours(x)
+    for module in (theirs, ours):
+        module.weight_ih_l0.data = module.weight_ih_l0.data.t()
+    assert_equal(results(ours, x), results(theirs, x))
+
+
 def test_weights_are_packed_once(monkeypatch):
     _, ours = twins("LSTM")
     x = torch.randn(T, B, I, dtype=torch.float64)
