@@ -6,14 +6,20 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._parameters import as_array
+
+if sys.platform != "win32":
+    import fcntl
 
 Arrays = dict[str, NDArray[Any]]
 Document = dict[str, Any]
@@ -119,14 +125,20 @@ def _digest(arrays: Mapping[str, NDArray[Any]], document: Document, metadata: Ma
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put `data` in the place of a file: in another file first, until all of it is on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Put `data` in the place of a file: in another file first, until all of it is on the disk.
+
+    That other file, ``.<name>.<process>.<thread>``, is locked while it is written. If its process is killed,
+    the lock is gone, and the next one that writes to `path` removes it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with open(temporary, "wb") as file:
+        with _locked(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            if sys.platform == "win32":
+                file.close()  # an open file cannot be moved there
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -137,6 +149,34 @@ def replace(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+    _remove_orphans(path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """A new file, locked if the file system knows locks."""
+    while True:
+        with open(path, "wb") as file:
+            if sys.platform != "win32":
+                with contextlib.suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX)  # nobody but _remove_orphans has it, for a moment
+                if not os.fstat(file.fileno()).st_nlink:
+                    continue  # and has taken it for an orphan
+            yield file
+            return
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove what processes that were killed have left beside `path`: what nobody has locked."""
+    if sys.platform == "win32":
+        return
+    kind = re.compile(rf"\.{re.escape(path.name)}\.\d+\.\d+")
+    with contextlib.suppress(OSError):
+        for found in filter(kind.fullmatch, os.listdir(path.parent)):
+            with contextlib.suppress(OSError), open(path.with_name(found), "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or BlockingIOError: its writer lives
+                if os.path.samestat(os.fstat(file.fileno()), path.with_name(found).stat()):  # and not moved
+                    path.with_name(found).unlink()
 
 
 def safetensors() -> Any:

@@ -33,7 +33,8 @@ def save(
         `state_dict`, or that of an optimizer.
     path : path-like
         Where to. The file is written beside it and moved there when it is whole: if the disk is full or the
-        program is killed, what was there before is still there.
+        program is killed, what was there before is still there; what a killed one had begun goes with the
+        next save.
     metadata : mapping of str to str, optional
         More to put beside the weights, such as a tokenizer's JSON; see `load_metadata`.
 

@@ -5,7 +5,9 @@ import inspect
 import json
 import os
 import pickle
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from pyrnn import (
     Linear,
     Sequential,
     TransformerEncoderLayer,
+    _files,
     saving,
 )
 from pyrnn._layer import Layer
@@ -225,8 +228,54 @@ def test_a_kill_while_saving_leaves_the_file_as_it_was(path, where):
         status=-9,
     )
     assert path.read_bytes() == before and repr(saving.load(path)) == "Linear(3, 2)"
+    assert len(os.listdir(path.parent)) == 2  # with what the process had begun
     saving.save(Linear(4, 2), path)
-    assert repr(saving.load(path)) == "Linear(4, 2)"
+    assert repr(saving.load(path)) == "Linear(4, 2)" and os.listdir(path.parent) == [path.name]
+
+
+def test_only_orphans_of_the_same_file_are_removed(path):
+    """What a process that lives is writing stays, and so does what has another name."""
+    alive = f".{path.name}.3.4"
+    others = [".other.1.2", f".{path.name}.x.2", f".{path.name}.1", f"{path.name}.1.2"]
+    for name in (*others, f".{path.name}.1.2"):
+        (path.parent / name).write_bytes(b"")
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from pyrnn import _files\n"
+        f"with _files._locked(Path({str(path.parent)!r}) / {alive!r}):\n"
+        "    print('writing', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout.readline() == b"writing\n"
+        saving.save(Linear(3, 2), path)
+        assert sorted(os.listdir(path.parent)) == sorted([*others, alive, path.name])
+        writer.kill()
+    saving.save(Linear(3, 2), path)
+    assert sorted(os.listdir(path.parent)) == sorted([*others, path.name])
+
+
+def test_a_file_that_is_taken_for_an_orphan_before_it_is_locked_is_begun_anew(path, monkeypatch):
+    taken, begin = [], open
+
+    def opened(name, mode):
+        file = begin(name, mode)
+        if not taken:
+            taken.append(name.unlink())
+        return file
+
+    monkeypatch.setattr(_files, "open", opened, raising=False)
+    saving.save(Linear(3, 2), path)
+    assert taken and repr(saving.load(path)) == "Linear(3, 2)" and os.listdir(path.parent) == [path.name]
+
+
+def test_threads_save_to_one_file_at_once(path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: saving.save(Linear(n, 2), path), range(1, 41)))
+    assert repr(saving.load(path)).startswith("Linear(") and os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize(
