@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pyrnn
 
+BESIDE = Path(pyrnn.__file__).parent.parent  # where what `-c` finds first is the pyrnn that is tested
+
 
 def python(code, *args, status=0, timeout=120, warnings="error", **env):
     """Run `code` to the end and return what it prints; None takes a variable out of the environment."""
@@ -16,9 +18,16 @@ def python(code, *args, status=0, timeout=120, warnings="error", **env):
         capture_output=True,
         text=True,
         timeout=timeout,
-        cwd=Path(pyrnn.__file__).parent.parent,  # what `-c` finds first is the pyrnn that is tested
+        cwd=BESIDE,
         env={name: value for name, value in (os.environ | env).items() if value is not None},
     )
     output = done.stdout + done.stderr
     assert done.returncode == status, output
     return output
+
+
+def begin(code):
+    """Begin to run `code`, which is written to and read from while it runs."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=BESIDE
+    )

@@ -5,7 +5,6 @@ import inspect
 import json
 import os
 import pickle
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,7 +28,7 @@ from pyrnn import (
 from pyrnn._layer import Layer
 
 from .models import same
-from .processes import python
+from .processes import begin, python
 
 LIBRARY = saving.library()
 
@@ -247,9 +246,7 @@ def test_only_orphans_of_the_same_file_are_removed(path):
         "    print('writing', flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as writer:
+    with begin(code) as writer:
         assert writer.stdout.readline() == b"writing\n"
         saving.save(Linear(3, 2), path)
         assert sorted(os.listdir(path.parent)) == sorted([*others, alive, path.name])
