@@ -134,7 +134,8 @@ INLINE void backward_rows(const cell *c, back_function *back, int phase, int unt
 
 INLINE void backward_phase(const cell *c, back_function *back, int phase, int until, const pyrnn_job *job,
                            const real *packed, const packed_layout *lay, const backward_space *space,
-                           share panels, backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step, int turn)
+                           share panels, backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step, int turn,
+                           coming *then)
 {
     const int last = phase == c->phases - 1, through = phase_through(c, phase);
     const int first = c->phase[through].first * L;
@@ -172,7 +173,8 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
                 product_of_row(b.groups, b.panels, acc, NULL, from[0], k, w, b.panels * column);
             else
                 product(height, b.panels, &out, NULL, from, k, w,
-                        ahead_of(next, tile, k.runs * k.length, b.panels));
+                        next ? ahead_of(next, tile, k.runs * k.length, b.panels)
+                             : coming_next(then, k.runs * k.length));
             for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++) {
                     V sum = acc[r * b.panels + p];
@@ -272,6 +274,10 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
             active++;
         for (ptrdiff_t r = 0; r < active; r++)
             backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
+        coming then = {0};
+        if (me->parts == 1 && active > 1 && s > 0)
+            coming_step(c, job, s - 1, s - 2, rows[0].p, rows[active - 1].p + 1 - rows[0].p, job->dy,
+                        job->dy_step, job->dy_row, &then);
         for (int phase = c->phases - 1, until; phase >= 0; phase = until - 1) {
             until = backward_until(c, phase, me);
             EACH_PART (part, me) {
@@ -279,7 +285,7 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                     backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
                 backward_phase(c, back, phase, until, job, packed, &lay, &space,
                                panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, active,
-                               panel_step, s & 1);
+                               panel_step, s & 1, &then);
             }
         }
         if (job->tells)
@@ -289,7 +295,7 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
         EACH_PART (part, me) {
             backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space,
                            panels_of_part(phase_reads(c, job->H, 0), grain, me, part), rows, active,
-                           panel_step, 0);
+                           panel_step, 0, &(coming){0});
             for (int q = 0; q < c->states; q++)
                 backward_cut(job, q, panels_of_part(state_width(c, job->H, q), grain, me, part), rows, active,
                              b->s0);

@@ -2,9 +2,6 @@
  * of steps: the input part of a block's pre-activations is one product that stays in the level-2 cache; then,
  * step by step, each tile's recurrent part is accumulated in registers and meets it in `point`. */
 
-/* So many inputs at most are added up without tiles: a tile's beginning and end would cost more than its sums. */
-enum { FEW = 4 };
-
 /* The input part of n pairs for a group of `vecs` vectors, w and bias theirs, with few inputs; where product would put it,
  * and the same sums. */
 INLINE void project_few(int vecs, ptrdiff_t I, const real *const *x, ptrdiff_t n, const real *w,
@@ -84,7 +81,7 @@ INLINE int forward_until(const cell *c, int phase, const pyrnn_walk *me)
 /* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
 INLINE void forward_phase(const cell *c, point_function *point, int phase, int until, const pyrnn_job *job,
                           const real *packed, const packed_layout *lay, share panels, forward_row *rows,
-                          ptrdiff_t n, const real *ax, ptrdiff_t ax_panel, int back)
+                          ptrdiff_t n, const real *ax, ptrdiff_t ax_panel, int back, coming *then)
 {
     const int count = c->phase[phase].count, width = count * L;
     const ptrdiff_t K = phase_reads(c, job->H, phase);
@@ -125,7 +122,8 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
             if (n == 1)
                 product_of_row(b.groups, vecs, ah, bias, a[0], k, w, vecs * L * K);
             else
-                product(height, vecs, &out, bias, a, k, w, ahead_of(next, tile, K, vecs));
+                product(height, vecs, &out, bias, a, k, w,
+                        next ? ahead_of(next, tile, K, vecs) : coming_next(then, K));
             for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++)
                     forward_point(c, point, phase, job, rows + r0 + r, (b.panel + p) * L,
@@ -225,12 +223,16 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             n = still_active(rows, n, s);
             for (ptrdiff_t r = 0; r < n; r++)
                 forward_advance(c, job, packed + lay.zero, rows + r, s);
+            coming then = {0};
+            if (me->parts == 1 && n > 1 && s + 1 < job->T)
+                coming_step(c, job, s + 1, s + 1, rows[0].p, rows[n - 1].p + 1 - rows[0].p, job->y,
+                            job->y_step, job->y_row, &then);
             for (int phase = 0, until; phase < c->phases; phase = until) {
                 until = forward_until(c, phase, me);
                 EACH_PART (part, me)
                     forward_phase(c, point, phase, until, job, packed, &lay,
                                   panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, n, ax,
-                                  pairs * c->gates * L, (s & 1) ^ job->back);
+                                  pairs * c->gates * L, (s & 1) ^ job->back, &then);
             }
             ax += n * c->gates * L;
             if (tells)

@@ -1,6 +1,35 @@
 /* What follows a block's time loop: the products of its gate gradients with weights (dx), inputs (dW) and
  * states (dR), and their sums (biases). Tiles are shared out over threads; each is computed by one. */
 
+/* dx = dG @ W for some of the block's pairs, of few inputs: sums of vectors, whose lanes are added at the end. */
+INLINE void few_gradients(const cell *c, int gates, const pyrnn_job *job, const backward_space *space,
+                          ptrdiff_t pairs, share mine, const real *w)
+{
+    const ptrdiff_t width = gates * L, slots = c->slots * L, panels = panels_of(job->H);
+    for (ptrdiff_t r = mine.from; r < mine.to; r++)
+        for (ptrdiff_t i = 0; i < job->I; i++) {
+            V sum[MAX_GATES] = {0};
+            for (ptrdiff_t panel = 0; panel < panels; panel++)
+#pragma GCC unroll 4
+                for (int g = 0; g < gates; g++)
+                    sum[g] = vfma(vloada(space->da + (panel * pairs + r) * slots + g * L),
+                                  vloada(w + (i * panels + panel) * width + g * L), sum[g]);
+            space->dx[r][i] = vtotal((sum[0] + sum[1]) + (sum[2] + sum[3]))[0];
+        }
+}
+
+NOINLINE static void input_few(const cell *c, const pyrnn_job *job, const backward_space *space,
+                               ptrdiff_t pairs, share mine, const real *w)
+{
+    switch (c->gates) {
+    default: __builtin_unreachable();
+    case 1: few_gradients(c, 1, job, space, pairs, mine, w); break;
+    case 2: few_gradients(c, 2, job, space, pairs, mine, w); break;
+    case 3: few_gradients(c, 3, job, space, pairs, mine, w); break;
+    case 4: few_gradients(c, 4, job, space, pairs, mine, w); break;
+    }
+}
+
 /* dx = dG @ W for some of the block's pairs. */
 NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
                                      ptrdiff_t pairs, share mine)
@@ -8,6 +37,10 @@ NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const 
     const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
     const real *w = (const real *)job->packed + lay.w;
     const ptrdiff_t I = job->I;
+    if (I <= FEW) {
+        input_few(c, job, space, pairs, mine, w);
+        return;
+    }
     const span k = {panels_of(job->H), c->gates * L, pairs * c->slots * L};
     const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel of inputs */
     const row_split split = split_rows(mine.to - mine.from, tile_rows(panels_at_once(1)));

@@ -92,6 +92,8 @@ typedef struct {
 } pass_alone;
 static const pass_alone alones[PYRNN_CELLS];
 
+#include "coming.h"
+
 #include "forward_row.h"
 
 #include "forward.h"

@@ -11,6 +11,7 @@
  *               units, as forward
  *               R' [group of H][panel][count][L (k)][lane of group]                one for each phase
  *               W' [group of I][panel][G][L (k)][lane of group]
+ *               or, of FEW inputs, W [k < I][panel][G][L]
  *
  * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. */
 
@@ -42,7 +43,7 @@ static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
         for (int i = 0; i < c->phases; i++)
             lay.r[i] = at, at += panels_of(phase_reads(c, H, i)) * L * panels_of(phase_units(c, H, i)) * L *
                                  c->phase[i].count;
-        lay.w = at, at += panels_of(I) * L * Hp * c->gates;
+        lay.w = at, at += (I <= FEW ? I : panels_of(I) * L) * Hp * c->gates;
     }
     lay.size = at;
     return lay;
@@ -143,7 +144,11 @@ static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void
     if (use == PYRNN_FORWARD) {
         pack_bias(c->gates, c->block_x, H, b_ih, out + lay.bias_x, c->gates);
         pack_columns(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
-    } else
+    } else if (I <= FEW)
+        for (ptrdiff_t k = 0; k < I; k++)
+            pack_columns(c->gates, c->block_x, 1, H, (const real *)w_ih + k, I,
+                         out + lay.w + k * panels_of(H) * L * c->gates);
+    else
         pack_rows(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
     for (int i = 0; i < c->phases; i++) {
         const tiny *block = phase_blocks(c, i), count = c->phase[i].count;

@@ -15,6 +15,10 @@ INLINE int tile_rows(int vecs) { return vecs == 4 ? 2 : vecs == 3 ? 3 : 4; }
 #endif
 enum { MAX_ROWS = 8, MAX_VECS = 4, MAX_SUMS = 12 /* of a single row, in vectors */ };
 
+/* So many inputs, at most, do without tiles: what begins and ends a tile would cost more than its sums, and their
+ * gradients would fill a lane or two of a vector. */
+enum { FEW = 4 };
+
 /* Panels of L units that a product over `gates` gates takes at once, so that a tile is about four vectors
  * wide. */
 INLINE int panels_at_once(int gates) { return gates == 1 ? 4 : gates == 2 ? 2 : 1; }

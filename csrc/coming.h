@@ -1,0 +1,47 @@
+/* What the next step of a time loop reads and writes of the large arrays. It has long left the caches, or was never there, and
+ * lies in a few places: so the products of this step, if what they read is near, ask for it on their way. */
+
+typedef struct {
+    int left;
+    struct {
+        const char *at, *end;
+    } part[MAX_STATES + 2];
+} coming;
+
+INLINE void coming_add(coming *all, const real *at, ptrdiff_t reals)
+{
+    all->part[all->left].at = (const char *)at;
+    all->part[all->left++].end = (const char *)at + reals * (ptrdiff_t)sizeof(real);
+}
+
+/* Where a product of so many k asks for memory: a line for each. */
+INLINE const char *coming_next(coming *all, ptrdiff_t k)
+{
+    while (all->left > 0 && all->part[all->left - 1].at >= all->part[all->left - 1].end)
+        all->left--;
+    if (all->left == 0)
+        return NULL;
+    const char *at = all->part[all->left - 1].at;
+    all->part[all->left - 1].at += k * LINE;
+    return at;
+}
+
+/* What is saved for step s of the sorted rows from `row` on, its states those of step s_states, and a step of y or dy, whose
+ * rows are `width` long and may lie apart. Nothing that stays in the cache from one pass over it to the next. */
+NOINLINE static void coming_step(const cell *c, const pyrnn_job *job, ptrdiff_t s, ptrdiff_t s_states,
+                                 ptrdiff_t row, ptrdiff_t rows, const real *outside, ptrdiff_t outside_step,
+                                 ptrdiff_t outside_row, coming *all)
+{
+    const ptrdiff_t width = state_width(c, job->H, 0);
+    all->left = 0;
+    if (!job->order && outside_row == width && far_away(job, job->pairs * width)) {
+        ptrdiff_t t = job->reverse ? job->T - 1 - s : s;
+        coming_add(all, outside + t * outside_step + row * outside_row, rows * width);
+    }
+    if (!job->saved || !far_away(job, job->pairs * c->saves * job->H))
+        return;
+    for (int q = 0; q < c->states && s_states >= 0; q++)
+        coming_add(all, kept_state(c, job, q, job_offset(job, s_states) + row),
+                   rows * state_width(c, job->H, q));
+    coming_add(all, kept_saves(c, job, job_offset(job, s) + row), rows * c->saves * job->H);
+}
