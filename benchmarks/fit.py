@@ -89,9 +89,7 @@ def main() -> None:
     each = np.median([[mine / hand for mine, hand in zip(*pair, strict=True)] for pair in pairs], 0)
     for i, what in enumerate(("the time", "the processor's time")):
         ratio = best["fit"][i] / best["by hand"][i]
-        print(
-            f"  fit takes {ratio:.3f} times {what} of the loop by hand, the best; {each[i]:.3f}, the median pair"
-        )
+        print(f"  fit takes {ratio:.3f} times {what} of the loop by hand; {each[i]:.3f}, the median pair")
     print("  same weights, bit for bit")
 
 
