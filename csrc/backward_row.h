@@ -58,7 +58,7 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
                            const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
                            const real *units)
 {
-    const place at = {&job->layer, units + j * own_weights(c), row->stats, row->sums};
+    const place at = {&job->layer, c->peeps, units + j * own_weights(c), row->stats, row->sums};
     const int last = last_of_formula(c), first_state = c->projected ? 1 : 0; /* as forward */
     V past[MAX_STATES];
     ptrdiff_t H = job->H, n = H - j, Hp = panels_of(H) * L;
@@ -106,7 +106,7 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
                            const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
                            const real *units)
 {
-    if (c->general)
+    if (!known(c))
         backward_general(c, back, phase, job, row, j, panel_step, acc, units);
     else
         backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
@@ -117,7 +117,7 @@ INLINE void backward_alone(const cell *c, back_function *back, int phase, const 
                            const real *units, share panels, const backward_row *row, int more,
                            ptrdiff_t panel_step)
 {
-    if (c->general && !job->general && alones[job->layer.cell].backward) {
+    if (!known(c) && job->form == PLAIN_CELL && alones[job->layer.cell].backward) {
         alones[job->layer.cell].backward(job, panels, row, more, panel_step);
         return;
     }

@@ -61,13 +61,18 @@ typedef struct {
     tiny activation, recurrent_activation; /* by default */
     tiny units; /* weights that each unit has for itself; their gradients are slots behind the others */
     tiny peepholes; /* how many more, if the layer has them */
+    tiny peeps; /* whether it has */
     /* Biases that `point` adds, and not the products: they come before those weights, input's and then recurrent ones. Their
      * gradients are slots, the input's in the order of slots 0..G-1, the others in that of phase 0. */
     tiny shifts, slot_x, slot_h;
-    tiny general; /* runs with options: the driver looks at them. 0 where the compiler knows the cell */
+    tiny general; /* the driver looks at options */
     tiny first_own; /* of a general cell: the slot of the first of those gradients */
     ptrdiff_t projected; /* of a general cell: the width of state 0, which the last phase projects; or 0 */
 } cell;
+
+/* Whether the compiler knows the cell: the formulas of one that it knows are part of the driver, those of all others are called.
+ * A cell that is known with options is declared as cell_of() would make it. */
+INLINE int known(const cell *c) { return __builtin_constant_p(c->gates); }
 
 /* The phase that the cell's formula ends with. */
 INLINE int last_of_formula(const cell *c) { return c->phases - 1 - (c->projected > 0); }
@@ -104,6 +109,7 @@ INLINE const tiny *phase_blocks(const cell *c, int phase)
 /* Where a general cell computes. */
 typedef struct {
     const pyrnn_layer *options; /* no activation left at PYRNN_DEFAULT */
+    int peepholes; /* among units */
     const real *units; /* [shifts + units][L] of the panel */
     const real *stats, *sums; /* [norms][2] of the row: mean and scale; on the way back means of gradients */
 } place;

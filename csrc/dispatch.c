@@ -244,6 +244,13 @@ static pyrnn_status start(const pyrnn_sequence *seq, const void *packed, int use
     return PYRNN_OK;
 }
 
+static void set_mask(pyrnn_job *job, const void *mask)
+{
+    job->mask = mask;
+    if (job->form == PLAIN_CELL)
+        job->form = OPTIONS;
+}
+
 static void forward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
     if (job->by_units)
@@ -274,7 +281,7 @@ pyrnn_status pyrnn_prepare_forward(const pyrnn_sequence *seq, const pyrnn_output
     if (job->saved && job->layer.masked) {
         if (!seq->mask)
             return PYRNN_BAD_POINTER;
-        job->mask = seq->mask;
+        set_mask(job, seq->mask);
     }
     call->work = forward;
     return PYRNN_OK;
@@ -356,7 +363,8 @@ pyrnn_status pyrnn_prepare_backward(const pyrnn_sequence *seq, const pyrnn_gradi
     job->dw_ih = grads->dw_ih, job->dw_hh = grads->dw_hh, job->db_ih = grads->db_ih,
     job->db_hh = grads->db_hh;
     job->dunits = grads->dunits, job->dw_hr = grads->dw_hr;
-    job->mask = job->layer.masked ? seq->mask : NULL;
+    if (job->layer.masked)
+        set_mask(job, seq->mask);
     call->work = backward;
     return PYRNN_OK;
 }

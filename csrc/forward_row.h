@@ -99,7 +99,7 @@ INLINE void forward_panel(const cell *c, point_function *point, int phase, const
               first_state = c->projected ? 1 : 0; /* which is not the projection's */
     ptrdiff_t H = job->H, n = H - j;
     V a[MAX_GATES], s[MAX_STATES] = {0}, saved[MAX_SAVES];
-    const place at = {&job->layer, units + j * own_weights(c), row->stats, NULL};
+    const place at = {&job->layer, c->peeps, units + j * own_weights(c), row->stats, NULL};
     for (int g = 0; g < c->gates; g++)
         a[g] = vloada(ax + g * L);
     for (int q = first_state; q < c->states; q++)
@@ -138,7 +138,7 @@ NOINLINE static void forward_general(const cell *c, point_function *point, int p
 INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job,
                           const forward_row *row, ptrdiff_t j, const real *ax, const V *ah, const real *units)
 {
-    if (c->general)
+    if (!known(c))
         forward_general(c, point, phase, job, row, j, ax, ah, units);
     else
         forward_panel(c, point, phase, job, row, j, ax, ah, units);
@@ -158,10 +158,10 @@ INLINE void forward_alone(const cell *c, point_function *point, int phase, const
                           const real *units, share panels, const forward_row *row, const real *ax,
                           ptrdiff_t ax_panel)
 {
-    if (c->general && !job->general && alones[job->layer.cell].forward) {
+    if (!known(c) && job->form == PLAIN_CELL && alones[job->layer.cell].forward) {
         alones[job->layer.cell].forward(job, panels, row, ax, ax_panel);
         return;
     }
     for (ptrdiff_t p = panels.from; p < panels.to; p++)
-        forward_point(c, point, phase, job, row, p * L, ax + p * ax_panel, NULL, units);
+        forward_point(c, point, phase, job, row, p * L, ax + p * ax_panel, nothing, units);
 }

@@ -268,13 +268,17 @@ INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out
                 acc[r][v] = vfma(b, pk[v], acc[r][v]);
         }
     }
+    if (!from_zero)
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < panels * gates; v++)
+                acc[r][v] += vloada(out + v / gates * out_panel + (r * gates + v % gates) * L);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * gates; v++) {
-            real *sum = out + v / gates * out_panel + (r * gates + v % gates) * L;
-            vstorea(sum, from_zero ? acc[r][v] : vloada(sum) + acc[r][v]);
-        }
+        for (int v = 0; v < panels * gates; v++)
+            vstorea(out + v / gates * out_panel + (r * gates + v % gates) * L, acc[r][v]);
 }
 
 INLINE void outer_rows(int rows, int panels, int gates, real *out, ptrdiff_t out_panel, int from_zero,

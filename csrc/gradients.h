@@ -110,19 +110,42 @@ static void weight_gradients(const cell *c, const pyrnn_job *job, const backward
     }
 }
 
+/* sum[n] = that, or zero, + sum over pairs of da[n]: at once, since an addition takes as long as several loads. */
+INLINE void slot_sums_of(int n, ptrdiff_t step, const real *da, ptrdiff_t pairs, int from_zero, real *sum)
+{
+    V acc[MAX_GATES];
+    for (int k = 0; k < n; k++)
+        acc[k] = from_zero ? vset(0) : vloada(sum + k * L);
+    for (ptrdiff_t i = 0; i < pairs; i++, da += step)
+#pragma GCC unroll 4
+        for (int k = 0; k < n; k++)
+            acc[k] = acc[k] + vloada(da + k * L);
+    for (int k = 0; k < n; k++)
+        vstorea(sum + k * L, acc[k]);
+}
+
+NOINLINE static void slot_sums(int n, ptrdiff_t step, const real *da, ptrdiff_t pairs, int from_zero,
+                               real *sum)
+{
+    switch (n) {
+    default: __builtin_unreachable();
+    case 1: slot_sums_of(1, step, da, pairs, from_zero, sum); break;
+    case 2: slot_sums_of(2, step, da, pairs, from_zero, sum); break;
+    case 3: slot_sums_of(3, step, da, pairs, from_zero, sum); break;
+    case 4: slot_sums_of(4, step, da, pairs, from_zero, sum); break;
+    }
+}
+
 static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
                            const pyrnn_block *b, ptrdiff_t pairs, int thread)
 {
     share mine = share_of(panels_of(job->H), thread, job->threads);
     for (ptrdiff_t panel = mine.from; panel < mine.to; panel++)
         /* Of what comes before biases there are no sums, nor of the projection's slot, which is the last. */
-        for (int k = c->slot_x; k < c->slots - (c->projected > 0); k++) {
-            real *sum = space->db + (panel * c->slots + k) * L;
-            const real *da = space->da + (panel * pairs * c->slots + k) * L;
-            V acc = b->first ? vset(0) : vloada(sum);
-            for (ptrdiff_t i = 0; i < pairs; i++)
-                acc = acc + vloada(da + i * c->slots * L);
-            vstorea(sum, acc);
+        for (int k = c->slot_x, n; k < c->slots - (c->projected > 0); k += n) {
+            n = min_of(c->slots - (c->projected > 0) - k, MAX_GATES);
+            slot_sums(n, c->slots * L, space->da + (panel * pairs * c->slots + k) * L, pairs, b->first,
+                      space->db + (panel * c->slots + k) * L);
         }
 }
 

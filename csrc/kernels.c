@@ -44,8 +44,10 @@ NOINLINE static cell cell_of(const pyrnn_layer *layer)
 {
     cell c = *cells[layer->cell];
     c.general = 1;
-    if (layer->peepholes)
+    if (layer->peepholes) {
+        c.peeps = 1;
         c.units = (tiny)(c.units + c.peepholes);
+    }
     c.first_own = c.slots;
     c.slots = (tiny)(c.slots + c.units);
     if (layer->projection > 0) {
@@ -116,22 +118,30 @@ static const pass_alone alones[PYRNN_CELLS];
 
 #include "update.h"
 
-/* A plain cell runs in a driver of its own, but where code is to be small. */
-#define CELL(name, ...)
+/* A plain cell runs in a driver of its own, and so do options that are asked for often, but where code is to be small:
+ * OWN(cell, form, constants), the latter what the compiler knows. Of ALONE cells, only their pass over a row's units. */
 #ifndef PYRNN_ONE_DRIVER
-#define PLAIN(name, ...)                                                                                     \
-    static void name##_forward(const pyrnn_job *job, pyrnn_walk *me, int number)                             \
+#define WITH_OPTIONS                                                                                         \
+    OWN(lstm, OPTIONS, lstm_options)                                                                         \
+    OWN(lstm, PEEPHOLES, lstm_peephole)                                                                      \
+    OWN(gru, OPTIONS, gru_options)                                                                           \
+    OWN(lstm_norm, PLAIN_CELL, lstm_norm_own)
+#define PLAIN(name, ...) OWN(name, PLAIN_CELL, name)
+#define CELL(name, ...)
+#define OWN(cell, form, constants)                                                                           \
+    static void constants##_forward(const pyrnn_job *job, pyrnn_walk *me, int number)                        \
     {                                                                                                        \
-        forward(&name, name##_point, job, me, number);                                                       \
+        forward(&constants, cell##_point, job, me, number);                                                  \
     }                                                                                                        \
-    static void name##_backward(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me, int number)  \
+    static void constants##_backward(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me,         \
+                                     int number)                                                             \
     {                                                                                                        \
-        backward(&name, name##_back, job, block, me, number);                                                \
+        backward(&constants, cell##_back, job, block, me, number);                                           \
     }                                                                                                        \
-    static void name##_step(pyrnn_prepared *prepared, const void *x, const void *const *state0,              \
-                            void *const *state, void *y)                                                     \
+    static void constants##_step(pyrnn_prepared *prepared, const void *x, const void *const *state0,         \
+                                 void *const *state, void *y)                                                \
     {                                                                                                        \
-        step(&name, name##_point, name##_forward, prepared, x, state0, state, y);                            \
+        step(&constants, cell##_point, constants##_forward, prepared, x, state0, state, y);                  \
     }
 #define ALONE(name, ...)                                                                                     \
     static void name##_forward_alone(const pyrnn_job *job, share panels, const forward_row *row,             \
@@ -144,12 +154,12 @@ static const pass_alone alones[PYRNN_CELLS];
     {                                                                                                        \
         backward_alone(&name, name##_back, 0, job, NULL, panels, row, more, panel_step);                     \
     }
-#endif
 #include "cells.def"
+WITH_OPTIONS
 #undef ALONE
+#undef OWN
 #undef PLAIN
 
-#ifndef PYRNN_ONE_DRIVER
 #define PLAIN(...)
 #define ALONE(name, ...) [PYRNN_##name] = {name##_forward_alone, name##_backward_alone},
 static const pass_alone alones[PYRNN_CELLS] = {
@@ -157,8 +167,8 @@ static const pass_alone alones[PYRNN_CELLS] = {
 };
 #undef ALONE
 #undef PLAIN
-#endif
 #undef CELL
+#endif
 
 /* All others, and cells with options, share one. */
 static void any_forward(const pyrnn_job *job, pyrnn_walk *me, int number)
@@ -182,16 +192,19 @@ static void any_step(pyrnn_prepared *prepared, const void *x, const void *const 
 extern const pyrnn_kernels PYRNN_TABLE;
 const pyrnn_kernels PYRNN_TABLE = {
     .lanes = L,
-    .cells =
-        {
 #ifndef PYRNN_ONE_DRIVER
-#define PLAIN(name, ...) {name##_forward, name##_backward, name##_step},
-#endif
-#define CELL(name, ...) {any_forward, any_backward, any_step},
+#define CELL(name, ...)
+#define PLAIN(name, ...) OWN(name, PLAIN_CELL, name)
+#define OWN(cell, form, constants)                                                                           \
+    [PYRNN_##cell][form] = {constants##_forward, constants##_backward, constants##_step},
+    .own =
+        {
 #include "cells.def"
+            WITH_OPTIONS},
+#undef OWN
 #undef PLAIN
 #undef CELL
-        },
+#endif
     .any = {any_forward, any_backward, any_step},
     .packed_size = packed_size,
     .pack = pack,

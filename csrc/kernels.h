@@ -19,7 +19,7 @@ typedef struct {
     ptrdiff_t T, B, I, H;
     ptrdiff_t pairs; /* valid (step, row) pairs */
     pyrnn_layer layer; /* with the activations that PYRNN_DEFAULT stands for */
-    int general; /* it has options, so that the plain cell will not do */
+    int form; /* PLAIN_CELL ... */
     uint64_t seed;
     const void *mask; /* [B][H], NULL in inference */
     int reverse, threads;
@@ -149,10 +149,13 @@ typedef struct {
     double old[2], new[2]; /* m = old * m + new * g */
 } pyrnn_rate;
 
+/* What of its options a layer's driver must look at: none; those that change neither slots nor phases; peepholes too; all. */
+enum { PLAIN_CELL, OPTIONS, PEEPHOLES, PROJECTED, FORMS };
+
 typedef struct {
     int lanes;
-    pyrnn_cell_kernels cells[PYRNN_CELLS];
-    pyrnn_cell_kernels any; /* with options */
+    pyrnn_cell_kernels own[PYRNN_CELLS][FORMS]; /* of those cells and options that have one */
+    pyrnn_cell_kernels any; /* for all others */
     size_t (*packed_size)(const pyrnn_layer *layer, int use);
     void (*pack)(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
                  const void *b_hh, const void *units, const void *w_hr, void *packed);
@@ -206,7 +209,8 @@ const pyrnn_kernels *pyrnn_kernels_of(int isa, int dtype);
 /* The kernels of a job's time loop. */
 static inline const pyrnn_cell_kernels *kernels_of_job(const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
-    return job->general ? &kernels->any : &kernels->cells[job->layer.cell];
+    const pyrnn_cell_kernels *own = &kernels->own[job->layer.cell][job->form];
+    return own->forward ? own : &kernels->any;
 }
 
 /* dispatch.c: a judged call, ready to run. */

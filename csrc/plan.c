@@ -92,14 +92,13 @@ double pyrnn_flops(const pyrnn_sequence *seq, const pyrnn_layer *layer)
     return 2 * pairs * weights_of(layer);
 }
 
-/* Whether the plain cell will not do. */
-static int has_options(const pyrnn_layer *layer)
+/* What of the options of a layer the driver must look at, without a mask: that comes with training. */
+static int form_of(const pyrnn_layer *layer)
 {
-    int any = layer->activation || layer->recurrent_activation || layer->peepholes || layer->masked ||
-              layer->clip > 0 || layer->projection;
+    int any = layer->activation || layer->recurrent_activation || layer->clip > 0;
     for (int q = 0; q < PYRNN_MAX_STATES; q++)
         any |= layer->zoneout[q] > 0;
-    return any;
+    return layer->projection ? PROJECTED : layer->peepholes ? PEEPHOLES : any ? OPTIONS : PLAIN_CELL;
 }
 
 size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, int training, void *work,
@@ -108,7 +107,7 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
     ptrdiff_t T = seq->T, B = seq->B, I = layer->inputs, H = layer->units, pairs = T * B;
     const pyrnn_kernels *kernels = pyrnn_kernels_of(isa, layer->dtype);
     *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = cache_size()};
-    job->layer = *layer, job->general = has_options(layer), job->seed = seq->seed;
+    job->layer = *layer, job->form = form_of(layer), job->seed = seq->seed;
     if (seq->lengths) {
         pairs = 0;
         for (ptrdiff_t b = 0; b < B; b++)

@@ -63,15 +63,18 @@ NOINLINE static void cell_sums(const cell *c, int phase, const real *da, ptrdiff
         const int count = c->norm[k].count, first = c->norm[k].first;
         const V mean = vset(stats[2 * k]), scale = vset(stats[2 * k + 1]);
         const real *d = da + c->norm[k].slot * L, *gain = units + c->norm[k].gain * L;
-        V sum_d = {0}, sum_dz = {0};
+        V sum_d[MAX_GATES] = {{0}}, sum_dz[MAX_GATES] = {{0}}; /* independent ones */
         for (ptrdiff_t j = 0; j < H; j += L, d += panel_step, gain += own_weights(c) * L)
-            for (int g = 0; g < count; g++) {
+#pragma GCC unroll 4
+            for (int g = 0; g < MAX_GATES; g++) {
+                if (g == count)
+                    break;
                 V dz = vkeep(vloada(d + g * L) * vloada(gain + g * L), H - j);
                 V z = (get(saved + (first + g) * H + j, H - j) - mean) * scale;
-                sum_d += dz;
-                sum_dz = vfma(dz, z, sum_dz);
+                sum_d[g] += dz;
+                sum_dz[g] = vfma(dz, z, sum_dz[g]);
             }
-        sums[2 * k] = vtotal(sum_d)[0] / (real)(count * H);
-        sums[2 * k + 1] = vtotal(sum_dz)[0] / (real)(count * H);
+        sums[2 * k] = vtotal((sum_d[0] + sum_d[1]) + (sum_d[2] + sum_d[3]))[0] / (real)(count * H);
+        sums[2 * k + 1] = vtotal((sum_dz[0] + sum_dz[1]) + (sum_dz[2] + sum_dz[3]))[0] / (real)(count * H);
     }
 }

@@ -105,7 +105,7 @@ INLINE void step(const cell *c, point_function *point,
                  pyrnn_prepared *prepared, const void *x, const void *const *state0, void *const *state,
                  void *y)
 {
-    if (prepared->job.B != 1) {
+    if (c->general || prepared->job.B != 1) {
         step_rows(forward_all, prepared, x, state0, state, y);
         return;
     }

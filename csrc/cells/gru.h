@@ -8,19 +8,27 @@
  * Slots n r z n': the gradient of the candidate reaches the input as n and the recurrent product as n' = n *
  * r, so the input's products read the slots 0-2 and the recurrent ones 1-3.  Cho et al. 2014,
  * arXiv:1406.1078, first version. */
-static const cell gru = {
-    .name = "gru",
-    .gates = 3,
-    .slots = 4,
-    .states = 1,
-    .saves = 4,
-    .phases = 1,
-    .phase = {{.first = 1, .count = 3}},
-    .block_x = {2, 0, 1},
-    .block_h = {-1, 0, 1, 2},
-    .activation = PYRNN_TANH,
-    .recurrent_activation = PYRNN_SIGMOID,
-};
+
+/* Plain and with options. */
+#define GRU(cell_name, with_options)                                                                         \
+    static const cell cell_name = {                                                                          \
+        .name = "gru",                                                                                       \
+        .gates = 3,                                                                                          \
+        .slots = 4,                                                                                          \
+        .states = 1,                                                                                         \
+        .saves = 4,                                                                                          \
+        .phases = 1,                                                                                         \
+        .phase = {{.first = 1, .count = 3}},                                                                 \
+        .block_x = {2, 0, 1},                                                                                \
+        .block_h = {-1, 0, 1, 2},                                                                            \
+        .activation = PYRNN_TANH,                                                                            \
+        .recurrent_activation = PYRNN_SIGMOID,                                                               \
+        .general = with_options,                                                                             \
+        .first_own = 4,                                                                                      \
+    };
+GRU(gru, 0)
+GRU(gru_options, 1)
+#undef GRU
 
 INLINE void gru_point(int phase, const V *ax, const V *ah, V *s, V *saved, const place *at)
 {

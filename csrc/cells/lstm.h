@@ -8,20 +8,31 @@
  *
  * Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (the forget gate); Gers & Schmidhuber 2000
  * (peepholes); Greff et al. 2017 (coupled). */
-static const cell lstm = {
-    .name = "lstm",
-    .gates = 4,
-    .slots = 4,
-    .states = 2,
-    .saves = 4,
-    .phases = 1,
-    .phase = {{.first = 0, .count = 4}},
-    .block_x = {0, 1, 2, 3},
-    .block_h = {0, 1, 2, 3},
-    .activation = PYRNN_TANH,
-    .recurrent_activation = PYRNN_SIGMOID,
-    .peepholes = 3,
-};
+
+/* Plain, with options, and with peepholes too: drivers of their own (kernels.c). */
+#define LSTM(cell_name, with_options, own)                                                                   \
+    static const cell cell_name = {                                                                          \
+        .name = "lstm",                                                                                      \
+        .gates = 4,                                                                                          \
+        .slots = 4 + (own),                                                                                  \
+        .states = 2,                                                                                         \
+        .saves = 4,                                                                                          \
+        .phases = 1,                                                                                         \
+        .phase = {{.first = 0, .count = 4}},                                                                 \
+        .block_x = {0, 1, 2, 3},                                                                             \
+        .block_h = {0, 1, 2, 3},                                                                             \
+        .activation = PYRNN_TANH,                                                                            \
+        .recurrent_activation = PYRNN_SIGMOID,                                                               \
+        .units = own,                                                                                        \
+        .peepholes = 3,                                                                                      \
+        .peeps = (own) > 0,                                                                                  \
+        .general = with_options,                                                                             \
+        .first_own = 4,                                                                                      \
+    };
+LSTM(lstm, 0, 0)
+LSTM(lstm_options, 1, 0)
+LSTM(lstm_peephole, 1, 3)
+#undef LSTM
 
 static const cell lstm_coupled = {
     .name = "lstm_coupled",
@@ -58,7 +69,7 @@ INLINE V lstm_unclipped(const place *at, V next, V dc)
     return (V)((VI)dc & ~(vmax(next, -next) >= most));
 }
 
-INLINE int lstm_peepholes(const place *at) { return at && at->options->peepholes; }
+INLINE int lstm_peepholes(const place *at) { return at && at->peepholes; }
 
 /* The formulas. The saved gates are i g o behind each other, f stands first among them where it is a gate of its own:
  * slots and peepholes likewise. */

@@ -9,40 +9,53 @@
  * Slots: the gradients of W x and of R h; that of c' past LN; those of b (b_x and b_h have the same); then those of the weights
  * that each unit has for itself, which come behind b_x and b_h: gain_x, gain_h, gain_c, b_c, p.  Ba et al. 2016,
  * arXiv:1607.06450, equations 20-22. */
-static const cell lstm_norm = {
-    .name = "lstm_norm",
-    .gates = 4,
-    .slots = 13,
-    .states = 2,
-    .saves = 13,
-    .phases = 3,
-    .phase =
-        {
-            {.first = 4, .count = 4, .saves = 0x00ff, .looks_back = 0xff, .needs = 15 << 9, .fills = 0x00ff},
-            {.reads = 0x00ff,
-             .saves = 0x1f00,
-             .looks_back = 0x17ff,
-             .needs = 1 << 8 | 1 << 12 | 1 << 22,
-             .fills = 7 << 9 | 0xff << 13 | 3 << 23},
-            {.reads = 0x1800, .looks_back = 0x1800, .fills = 1 << 8 | 1 << 12 | 3 << 21 | 1 << 25},
-        },
-    .norms = 3,
-    .norm =
-        {
-            {.phase = 1, .first = 0, .count = 4, .gain = 8, .slot = 9},
-            {.phase = 1, .first = 4, .count = 4, .gain = 12, .slot = 9},
-            {.phase = 2, .first = 12, .count = 1, .gain = 16, .slot = 22},
-        },
-    .block_x = {0, 1, 2, 3},
-    .block_h = {-1, -1, -1, -1, 0, 1, 2, 3},
-    .activation = PYRNN_TANH,
-    .recurrent_activation = PYRNN_SIGMOID,
-    .units = 10,
-    .peepholes = 3,
-    .shifts = 8,
-    .slot_x = 9,
-    .slot_h = 9,
-};
+
+/* As listed in cells.def, and as its driver knows it, with the slots of those weights. */
+#define LSTM_NORM(cell_name, with_own)                                                                       \
+    static const cell cell_name = {                                                                          \
+        .name = "lstm_norm",                                                                                 \
+        .gates = 4,                                                                                          \
+        .slots = 13 + 10 * (with_own),                                                                       \
+        .states = 2,                                                                                         \
+        .saves = 13,                                                                                         \
+        .phases = 3,                                                                                         \
+        .phase =                                                                                             \
+            {                                                                                                \
+                {.first = 4,                                                                                 \
+                 .count = 4,                                                                                 \
+                 .saves = 0x00ff,                                                                            \
+                 .looks_back = 0xff,                                                                         \
+                 .needs = 15 << 9,                                                                           \
+                 .fills = 0x00ff},                                                                           \
+                {.reads = 0x00ff,                                                                            \
+                 .saves = 0x1f00,                                                                            \
+                 .looks_back = 0x17ff,                                                                       \
+                 .needs = 1 << 8 | 1 << 12 | 1 << 22,                                                        \
+                 .fills = 7 << 9 | 0xff << 13 | 3 << 23},                                                    \
+                {.reads = 0x1800, .looks_back = 0x1800, .fills = 1 << 8 | 1 << 12 | 3 << 21 | 1 << 25},      \
+            },                                                                                               \
+        .norms = 3,                                                                                          \
+        .norm =                                                                                              \
+            {                                                                                                \
+                {.phase = 1, .first = 0, .count = 4, .gain = 8, .slot = 9},                                  \
+                {.phase = 1, .first = 4, .count = 4, .gain = 12, .slot = 9},                                 \
+                {.phase = 2, .first = 12, .count = 1, .gain = 16, .slot = 22},                               \
+            },                                                                                               \
+        .block_x = {0, 1, 2, 3},                                                                             \
+        .block_h = {-1, -1, -1, -1, 0, 1, 2, 3},                                                             \
+        .activation = PYRNN_TANH,                                                                            \
+        .recurrent_activation = PYRNN_SIGMOID,                                                               \
+        .units = 10,                                                                                         \
+        .peepholes = 3,                                                                                      \
+        .shifts = 8,                                                                                         \
+        .general = with_own,                                                                                 \
+        .first_own = 13,                                                                                     \
+        .slot_x = 9,                                                                                         \
+        .slot_h = 9,                                                                                         \
+    };
+LSTM_NORM(lstm_norm, 0)
+LSTM_NORM(lstm_norm_own, 1)
+#undef LSTM_NORM
 
 /* The activation of gate k. */
 INLINE int lstm_norm_kind(const place *at, int k)
