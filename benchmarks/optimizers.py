@@ -84,11 +84,11 @@ def peers(threads: int) -> dict[str, Callable[..., tuple[Step, Any]]]:
     return found | {"PyTorch": by_pytorch}
 
 
-def seconds(step: Step) -> float:
-    """Of the fastest step in a turn of SECONDS at least: other programs disturb one more than the other."""
+def seconds(step: Step, turn: float = SECONDS) -> float:
+    """Of the fastest step in a turn of so many at least: other programs disturb one more than the other."""
     best, start = np.inf, time.perf_counter()
     end = start
-    while end - start < SECONDS:
+    while end - start < turn:
         begin = time.perf_counter()
         step()
         end = time.perf_counter()

@@ -1,7 +1,7 @@
 /* Layer normalization.   Ba et al. 2016, arXiv:1607.06450
  *     z = (x - mean) * scale      scale = 1 / sqrt(variance + eps)      y = z * gain + shift
  *     dx = (d - mean(d) - z * mean(d * z)) * scale      d = dy * gain      dgain = sum dy * z      dshift = sum dy
- * A row is read from memory once and then from the cache. */
+ * A row is read from memory once and then from the cache; the next one, and the lines to be written, are asked for before. */
 
 static void norm_forward(const pyrnn_norm *norm, void *out, void *stats, ptrdiff_t from, ptrdiff_t to)
 {
@@ -10,11 +10,14 @@ static void norm_forward(const pyrnn_norm *norm, void *out, void *stats, ptrdiff
     for (ptrdiff_t r = from; r < to; r++) {
         const real *x = (const real *)norm->x + r * norm->x_row;
         real *y = (real *)out + r * n, of_row[2];
+        const ptrdiff_t more = r + 1 < to; /* rows to ask for on the way */
         row_statistics(x, n, norm->eps, of_row);
         V m = vset(of_row[0]), s = vset(of_row[1]);
         for (ptrdiff_t j = 0; j < n; j += L) {
             V z = (get(x + j, n - j) - m) * s;
             put(y + j, vfma(z, get(gain + j, n - j), get(shift + j, n - j)), n - j);
+            __builtin_prefetch(x + more * norm->x_row + j);
+            __builtin_prefetch(y + more * n + j, 1);
         }
         if (stats)
             memcpy((real *)stats + 2 * r, of_row, sizeof(of_row));
@@ -34,6 +37,7 @@ static void norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *gr
         const real *dy = (const real *)grads->dy + r * grads->dy_row;
         const real *stats = (const real *)grads->stats + 2 * r;
         real *dx = (real *)grads->dx + r * n;
+        const ptrdiff_t more = r + 1 < to;
         V m = vset(stats[0]), s = vset(stats[1]), mean_d = {0}, mean_dz = {0};
         for (ptrdiff_t j = 0; j < n; j += L) {
             V z = (get(x + j, n - j) - m) * s, g = get(dy + j, n - j), d = g * get(gain + j, n - j);
@@ -47,6 +51,9 @@ static void norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *gr
         for (ptrdiff_t j = 0; j < n; j += L) {
             V z = (get(x + j, n - j) - m) * s, d = get(dy + j, n - j) * get(gain + j, n - j) - mean_d;
             put(dx + j, vfma(-z, mean_dz, d) * s, n - j);
+            __builtin_prefetch(x + more * norm->x_row + j);
+            __builtin_prefetch(dy + more * grads->dy_row + j);
+            __builtin_prefetch(dx + more * n + j, 1);
         }
     }
 }

@@ -58,6 +58,7 @@ BENCHMARKS = {
     "checkpointed": "--rounds 1 --shape 30 2 3 4",
     "denormals": "--rounds 1",
     "fit": "--rounds 1 --hidden 4",
+    "layer_norm": "--rounds 1 --rows 5 --features 7 --threads 1",
     "optimizers": "--rounds 1 --size 10",
     "options": "--rounds 1 --quick",
     "report": "--quick --cells lstm --shapes smoke-one --peers numpy --threads 1 "
