@@ -215,7 +215,7 @@ def test_it_trains_in_a_sequential_and_goes_to_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("T", "B", "sizes"),
-    [(1024, 32, {32}), (90, 200, {10}), (4096, 8, {128}), (1000, 8, {128, 104}), (0, 3, {0}), (5, 0, {5})],
+    [(1024, 64, {32}), (90, 210, {10}), (4096, 8, {256}), (1000, 8, {256, 232}), (0, 3, {0}), (5, 0, {5})],
 )
 def test_segments_are_of_the_root_of_the_steps(T, B, sizes):
     parts = pyrnn.layers.checkpointed._segments(T, B, None)

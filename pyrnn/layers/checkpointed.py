@@ -18,7 +18,7 @@ from ..cells import _Cell
 
 Array = NDArray[Any]
 
-ROWS = 1024  # the fewest, steps times sequences, for which the products of a segment are efficient
+ROWS = 2048  # the fewest, steps times sequences, for which the products of a segment are efficient
 PER_STEP = ("dropout", "zoneout")  # noise that is drawn for every step
 PER_SEQUENCE = ("input_dropout", "recurrent_dropout", "weight_dropout")  # ... once for all steps
 
@@ -36,7 +36,7 @@ class Checkpointed(Container):
         It is not copied.
     segments : int, optional
         In how many segments the steps are cut; by default the square root of their number, or fewer if
-        that makes segments of less than 1024 steps times sequences.
+        that makes segments of less than 2048 steps times sequences.
 
     Raises
     ------
@@ -61,10 +61,10 @@ class Checkpointed(Container):
     --------
     >>> from pyrnn import LSTM
     >>> layer = Checkpointed(LSTM(3, 4, rng=0))
-    >>> (y, state), pull = layer.vjp(np.ones((900, 40, 3)))  # 30 segments of 30 steps
+    >>> (y, state), pull = layer.vjp(np.ones((900, 80, 3)))  # 30 segments of 30 steps
     >>> dx, dstate0, grads = pull(np.ones_like(y))
     >>> dx.shape
-    (900, 40, 3)
+    (900, 80, 3)
     """
 
     def __init__(self, layer: Recurrent, segments: int | None = None) -> None:
