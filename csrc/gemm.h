@@ -48,8 +48,52 @@ INLINE const char *ahead_of(const real *next, ptrdiff_t tile, ptrdiff_t k, ptrdi
     return next && skip < k * vecs * PYRNN_BYTES ? (const char *)next + skip : NULL;
 }
 
-/* Whether there is an `ahead`: 0, 1, or to be asked for each k. */
+/* Whether there is an `ahead`: 0, 1, or to be asked for each round. */
 enum { ASK = 2 };
+
+/* Asks for so many lines; returns where the next ones are. */
+INLINE const char *ask_for(int far, const char *ahead, int lines)
+{
+    if (far == ASK)
+        __asm__("" : "+r"(ahead)); /* or the compiler would write the loop twice */
+    if (far == ASK ? ahead == NULL : !far)
+        return ahead;
+#pragma GCC unroll 4
+    for (int i = 0; i < lines; i++)
+        __builtin_prefetch(ahead + i * LINE, 0, 2);
+    return ahead + lines * LINE;
+}
+
+/* So many k of a tile, and pairs of an outer product, make a round of its loop. Whatever else a round takes shares its ports
+ * with the multiply-adds of 64 bytes: 2 to 4 of 100, which float64 and small tiles are not worth in size. */
+#if PYRNN_BYTES == 64 && PYRNN_REAL == 32
+enum { ROUND = 4, ROUND_OUTER = 2, SINGLY = 1 };
+#else
+enum { ROUND = 1, ROUND_OUTER = 1, SINGLY = 2 };
+#endif
+
+INLINE int round_of(int rows, int vecs, int most) { return 2 * rows > tile_rows(vecs) ? most : 1; }
+
+/* A row of a tile and one k. */
+INLINE void accumulate(int rows, int vecs, V a, const V *w, V *acc)
+{
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++)
+        acc[v] = rows > 2 && vecs > 1 ? vaccumulate(a, w[v], acc[v]) : vfma(a, w[v], acc[v]);
+}
+
+/* One k of a tile. */
+INLINE void tile_step(int rows, int vecs, V acc[MAX_ROWS][MAX_VECS], const real *const *row, ptrdiff_t i,
+                      const real *w)
+{
+    V wk[MAX_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++)
+        wk[v] = vloada(w + v * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        accumulate(rows, vecs, vset(row[r][i]), wk, acc[r]);
+}
 
 /* A piece of a product: out[r][v] = before[v] + sum. rows, vecs and `far` are constants. */
 INLINE void product_tile(int rows, int vecs, int far, const target *out, const target *before,
@@ -57,6 +101,7 @@ INLINE void product_tile(int rows, int vecs, int far, const target *out, const t
 {
     V acc[MAX_ROWS][MAX_VECS];
     const real *row[MAX_ROWS];
+    const int round = round_of(rows, vecs, ROUND);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         row[r] = a[r];
@@ -65,23 +110,17 @@ INLINE void product_tile(int rows, int vecs, int far, const target *out, const t
             acc[r][v] = vset(0);
     }
     for (ptrdiff_t run = 0; run < k.runs; run++) {
-#pragma GCC unroll 2
-        for (ptrdiff_t i = 0; i < k.length; i++, w += vecs * L) {
-            V wk[MAX_VECS];
-            if (far == ASK)
-                __asm__("" : "+r"(ahead)); /* or the compiler would write the loop twice */
-            if (far == ASK ? ahead != NULL : far)
-                __builtin_prefetch(ahead, 0, 2), ahead += LINE;
+        ptrdiff_t i = 0;
+        for (; round > 1 && i + round <= k.length; i += round, w += round * vecs * L) {
+            ahead = ask_for(far, ahead, round);
 #pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++)
-                wk[v] = vloada(w + v * L);
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                V b = vset(row[r][i]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vecs; v++)
-                    acc[r][v] = vfma(b, wk[v], acc[r][v]);
-            }
+            for (int j = 0; j < round; j++)
+                tile_step(rows, vecs, acc, row, i + j, w + j * vecs * L);
+        }
+#pragma GCC unroll SINGLY
+        for (; i < k.length; i++, w += vecs * L) {
+            ahead = ask_for(far, ahead, 1);
+            tile_step(rows, vecs, acc, row, i, w);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
@@ -239,6 +278,19 @@ INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const re
     }
 }
 
+/* One pair k. */
+INLINE void outer_step(int rows, int panels, int gates, V acc[MAX_ROWS][MAX_VECS], const real *a,
+                       const real *p, ptrdiff_t p_panel)
+{
+    V pk[MAX_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < panels * gates; v++)
+        pk[v] = vloada(p + v / gates * p_panel + v % gates * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        accumulate(rows, panels * gates, vset(a[r]), pk, acc[r]);
+}
+
 /* out[r][panel][gate] = that, or zero, + sum over n pairs k of a[k][r] * p[k][panel][gate]. a: pairs of `rows`
  * elements. p: pairs are p_step apart, panels p_panel apart. out: rows of `gates` vectors, panels out_panel apart,
  * both in reals. rows, panels and gates are constants. */
@@ -255,19 +307,14 @@ INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out
 #pragma GCC unroll 1
         for (int i = 0; i < rows * gates * L; i += LINE / (int)sizeof(real))
             __builtin_prefetch(out + panel * out_panel + rows * gates * L + i, 1, 2);
-    for (ptrdiff_t k = 0; k < n; k++, a += rows, p += p_step) {
-        V pk[MAX_VECS];
+    const int round = round_of(rows, panels * gates, ROUND_OUTER);
+    ptrdiff_t k = 0;
+    for (; round > 1 && k + round <= n; k += round, a += round * rows)
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * gates; v++)
-            pk[v] = vloada(p + v / gates * p_panel + v % gates * L);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            V b = vset(a[r]);
-#pragma GCC unroll 4
-            for (int v = 0; v < panels * gates; v++)
-                acc[r][v] = vfma(b, pk[v], acc[r][v]);
-        }
-    }
+        for (int j = 0; j < round; j++, p += p_step)
+            outer_step(rows, panels, gates, acc, a + j * rows, p, p_panel);
+    for (; k < n; k++, a += rows, p += p_step)
+        outer_step(rows, panels, gates, acc, a, p, p_panel);
     if (!from_zero)
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)

@@ -98,6 +98,22 @@ INLINE V vfma(V a, V b, V c)
 #endif
 }
 
+/* acc + a*b, in the register of acc. In an unrolled loop of many sums the compiler would load what comes later first, and then
+ * spill sums or move them about. Where registers are 16, it does well: it takes b from memory. */
+INLINE V vaccumulate(V a, V b, V acc)
+{
+#if PYRNN_BYTES < 64
+    return vfma(a, b, acc);
+#else
+#if PYRNN_REAL == 32
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+#else
+    __asm__("vfmadd231pd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+#endif
+    return acc;
+#endif
+}
+
 /* ---- loads and stores ---- */
 
 /* a - 0 is a for every a, so no instruction is needed for it; -0 + 0 would not be -0. */
