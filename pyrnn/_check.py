@@ -31,6 +31,11 @@ def strided(value: ArrayLike, dtype: np.dtype[Any], name: str, shape: Sequence[i
     ):
         wanted = ", ".join("*" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
+    return walkable(array)
+
+
+def walkable(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, or a copy if the kernels could not walk over it: its last axis is to be contiguous."""
     if array.flags.carray:  # the common case
         return array
     if not array.flags.aligned or any(step % array.itemsize for step in array.strides):

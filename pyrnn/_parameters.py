@@ -95,6 +95,8 @@ def as_real(value: ArrayLike, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     ValueError
         `value` is a ragged nest of sequences.
     """
+    if type(value) is np.ndarray and value.dtype is dtype:  # the common case, in a hurry
+        return value
     array = as_array(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -310,9 +312,13 @@ class Parameters(NamedArrays):
     def _renew(self, arrays: list[NDArray[Any]]) -> None:
         """Write C-contiguous arrays, one for each parameter in order; nothing where not a bit has changed."""
         own = list(self._names.values())
-        if not _core.same(arrays, own):
-            with self._write():
-                _core.overwrite(own, arrays)
+        if _core.same(arrays, own):
+            return
+        self._version += 1  # as in _write, without what a generator costs
+        try:
+            _core.overwrite(own, arrays)
+        finally:
+            self._version += 1
 
     @contextmanager
     def _write(self) -> Iterator[NDArray[Any]]:

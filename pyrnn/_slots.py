@@ -31,7 +31,7 @@ class Slots(Layer):
     dropout: float
     directions: int  # 2 for a bidirectional layer, else 1
     _slot_count: int
-    _slot_names: list[list[str | None]]  # of functional.Weights' fields but `units`
+    _slot_names: list[list[str | None]]  # as `_names`, None for parameters that the layer does not have
     _cell: _registry.Cell
     _extras: Extras
     _told: _registry.Options
@@ -44,7 +44,7 @@ class Slots(Layer):
         return self.dropout > 0 or self._extras.input_dropout > 0
 
     def _names(self, slot: int) -> list[str | None]:
-        """What `_slot_names` holds."""
+        """What a slot's parameters would be called with biases: those of functional.Weights but `units`."""
         suffix = self._suffix(slot)
         return [None if name is None else name + suffix for name in _registry.names(self._cell, self._told)]
 
@@ -69,6 +69,8 @@ class Slots(Layer):
 
     def _part(self, array: Array, slot: int) -> Array:
         """The features of a slot's direction."""
+        if self.directions == 1:
+            return array
         start = slot % self.directions * self._widths[0]
         return array[..., start : start + self._widths[0]]
 
@@ -103,16 +105,16 @@ class Slots(Layer):
 
     def _gradients(self, slot: int, weights: functional.Weights) -> dict[str, Array]:
         """The gradients of a slot's parameters by name."""
-        fields = *weights[:4], weights.hr
-        named: dict[str | None, Array | None] = dict(zip(self._slot_names[slot], fields, strict=True))
+        named = zip(self._slot_names[slot], (*weights[:4], weights.hr), strict=True)
+        found = {name: g for name, g in named if name is not None and g is not None}
         start = 0
-        for name, rows, flat in self._own:
+        for own, rows, flat in self._own:
             assert weights.units is not None
-            part = weights.units[start : start + rows]
-            named[name + self._suffix(slot)] = part.reshape(-1) if flat else part
+            if (name := own + self._suffix(slot)) in self.params:
+                part = weights.units[start : start + rows]
+                found[name] = part.reshape(-1) if flat else part
             start += rows
-        params = self.params
-        return {n: g for n, g in named.items() if n is not None and g is not None and n in params}
+        return found
 
     def _noisy_packs(self, use: int, noise: list[Noise]) -> list[Array]:
         """The same with the noise of one call, which are packs of its own only if it is in the weights."""

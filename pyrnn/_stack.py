@@ -71,14 +71,17 @@ class Recurrent(Slots):
         self.dropout = _check.fraction(dropout, "dropout")
         self._generator = as_generator(rng)
         self._singly = [range(i, i + 1) for i in range(self.num_layers)]
-        H, P, shapes = self.hidden_size, self._widths[0], {}
+        H, P = self.hidden_size, self._widths[0]
+        shapes: dict[str, tuple[int, ...]] = {}
         rows, rows_hh = self._cell.gates * H, self._cell.recurrent * H
-        self._slot_names = [self._names(slot) for slot in range(self._slot_count)]
+        self._slot_names = []
         for slot in range(self._slot_count):
             sizes = ((rows, self._inputs(slot)), (rows_hh, P), (rows,), (rows_hh,), (P, H))
-            named = list(zip(self._slot_names[slot], sizes, strict=True))
+            named = list(zip(self._names(slot), sizes, strict=True))
             named += [(n + self._suffix(slot), (k * H,) if flat else (k, H)) for n, k, flat in self._own]
-            shapes.update({n: s for n, s in named if n is not None and (bias or not n.startswith("bias"))})
+            there = {n: s for n, s in named if n is not None and (bias or not n.startswith("bias"))}
+            self._slot_names.append([name if name in there else None for name in self._names(slot)])
+            shapes |= there
         if sum(math.prod(shape) for shape in shapes.values()) > sys.maxsize // 64:
             raise ValueError(f"input_size {input_size} and hidden_size {hidden_size} are too large together")
         super().__init__(shapes, dtype)
@@ -252,7 +255,7 @@ class Recurrent(Slots):
         return (
             self._return(call, dy),
             self._state_out(call, initial),
-            {name: grads[name] for name in self.params},
+            grads if self._slot_count == 1 else {name: grads[name] for name in self._params},
         )
 
     # ---- what the calls above are made of ----
@@ -267,7 +270,7 @@ class Recurrent(Slots):
             )
         if not batched and lengths is not None:
             raise ValueError("lengths must be None for an x without a batch axis")
-        array = _check.strided(array, self.dtype, "x", array.shape)
+        array = _check.walkable(array)
         episodes = _check.reset(reset, array.shape[:-1])
         if not batched:
             array, episodes = array[:, None], None if episodes is None else episodes[:, None]

@@ -23,6 +23,7 @@ __all__ = ["ACTIVATIONS", "CELLS", "forward", "vjp"]
 
 Array = NDArray[Any]
 Given = tuple[Array | None, ...]  # states of which some may be left out, for zeros
+SURELY_FITS = 1 << 40  # numbers; no cell makes a thousand of one, and 2**53 bytes can be addressed
 
 
 class Sequence(NamedTuple):
@@ -99,7 +100,8 @@ def run(layers: list[Layer], chain: bool = False) -> list[Ran]:
         kept = None
         if layer.back is not None:
             size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B, layer.options)
-            kept = Kept(layer._replace(y=None), _core.empty((size,), dtype))
+            bare = Layer(*layer[:5], None, layer.options)  # _replace is slow
+            kept = Kept(bare, _core.empty((size,), dtype))
         ran.append(Ran(y, state, kept))
         calls.append((layer.packed, *seq, y, state, None if kept is None else kept.saved))
     _core.forward(calls, get_num_threads(), chain)
@@ -157,6 +159,9 @@ def check_size(cell: Cell, dtype: np.dtype[Any], shape: tuple[int, ...], units: 
     A broadcast array has no size of its own, so x may be there where y cannot.
     """
     T, B, inputs = shape
+    width = inputs + units
+    if max((T + 1) * (B + 1), width) * width < SURELY_FITS:
+        return
     try:
         _core.saved_size(cell.number, dtype, inputs, units, T, B, MOST)
     except (ValueError, OverflowError) as error:

@@ -53,7 +53,7 @@ class Seen:
         self._arrays: list[Array] = []
 
     def knows(self, weights: list[torch.Tensor], dtype: torch.dtype) -> bool:
-        """Whether these very tensors were seen in these places; then they are dense tensors of the CPU."""
+        """Whether these very tensors were seen in these places, so that they are dense tensors of the CPU."""
         if len(weights) != len(self._weights):
             return False
         for weight, old, place in zip(weights, self._weights, self._places, strict=True):
@@ -63,9 +63,9 @@ class Seen:
                 return False
         return True
 
-    def arrays(self, weights: list[torch.Tensor], dtype: torch.dtype) -> list[Array]:
+    def arrays(self, weights: list[torch.Tensor], known: bool) -> list[Array]:
         """The weights in C order; copies of those that are not."""
-        if self.knows(weights, dtype):
+        if known:
             return self._arrays
         arrays = [np.ascontiguousarray(as_numpy(weight)) for weight in weights]
         if all(weight.is_contiguous() for weight in weights):
@@ -76,12 +76,18 @@ class Seen:
 
 def as_numpy(tensor: torch.Tensor) -> Array:
     """The memory of a CPU tensor as an array."""
-    array: Array = tensor.detach().numpy(force=True)
+    array: Array = tensor.numpy(force=True)
     return array
 
 
-def engine_of(module: torch.nn.RNNBase) -> Engine:
-    """What computes for a module, with the module's present weights."""
+def knows(module: torch.nn.RNNBase, weights: list[torch.Tensor], x: Any) -> bool:
+    """Whether a module has seen these very weights before: plain tensors on the CPU, of x's dtype."""
+    engine: Engine | None = module.__dict__.get("_engine")
+    return engine is not None and engine.seen.knows(weights, getattr(x, "dtype", None))
+
+
+def engine_of(module: torch.nn.RNNBase, known: bool) -> Engine:
+    """What computes for a module, with the module's present weights; `known` is what `knows` said."""
     weights = module._flat_weights
     dtype = weights[0].dtype
     sizes = module.input_size, module.hidden_size, module.num_layers
@@ -98,7 +104,8 @@ def engine_of(module: torch.nn.RNNBase) -> Engine:
             undropped = make(**options | {"dropout": 0.0})
             undropped._params = layer._params
         engine = module.__dict__["_engine"] = Engine(made_for, layer, undropped, Seen())
-    engine.layer._params._renew(engine.seen.arrays(weights, dtype))  # in the same order
+        known = False
+    engine.layer._params._renew(engine.seen.arrays(weights, known))  # in the same order
     return engine
 
 

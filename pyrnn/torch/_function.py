@@ -85,10 +85,13 @@ class Run(torch.autograd.Function):
             dx, dstate0, grads = job.layer._pull(
                 tape, _gradient(job, dy, ctx.shape), given if len(given) > 1 else given[0]
             )
-        found = list(as_tensors(job, dx, dstate0)[: 1 + job.states])
-        found += [torch.from_numpy(grads[name]) for name in job.names]
+        found = [dx if job.packing is None else job.packing.pack(dx)]
+        if job.states:
+            found += dstate0 if isinstance(dstate0, tuple) else (dstate0,)
+        found += [grads[name] for name in job.names]
         gradients = [
-            one if wanted else None for one, wanted in zip(found, ctx.needs_input_grad[1:], strict=True)
+            torch.from_numpy(one) if wanted else None
+            for one, wanted in zip(found, ctx.needs_input_grad[1:], strict=True)
         ]
         if not torch.is_grad_enabled():
             return None, *gradients

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from ._engine import DTYPES, Packing, engine_of
+from ._engine import DTYPES, Packing, engine_of, knows
 from ._function import Job, Run, infer
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -46,16 +46,19 @@ class Accelerated(torch.nn.RNNBase):
         if not all(map(is_, map(self._parameters.get, self._flat_weights_names), self._flat_weights)):
             self._update_flat_weights()
         packed = isinstance(input, PackedSequence)
-        x = input.data if packed else input
+        x, weights = input.data if packed else input, self._flat_weights
         state = hx if isinstance(hx, (tuple, list)) else () if hx is None else (hx,)
-        if not (_at_home(self, x, state) and _fit(self, input, hx, state)):
+        watched = _watched()
+        known = not watched and knows(self, weights, x)
+        others = state if known else (*state, *weights)
+        if watched or not (_at_home(x, others) and _fit(self, input, packed, hx, state)):
             theirs: tuple[Any, Any] = super().forward(input, hx)
             return theirs
         if packed and hx is not None:
             state = [s if input.sorted_indices is None else s[:, input.sorted_indices] for s in state]
-        engine = engine_of(self)
+        engine = engine_of(self, known)
         packing = Packing(input.batch_sizes, self.batch_first) if packed else None
-        inputs = (x, *state, *self._flat_weights)
+        inputs = (x, *state, *weights)
         trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
         drops = self.training and self.dropout > 0 and self.num_layers > 1
         layer = engine.layer if drops or not trains else engine.undropped
@@ -68,16 +71,9 @@ class Accelerated(torch.nn.RNNBase):
         return y, tuple(final) if len(final) > 1 else final[0]
 
 
-def _at_home(module: Any, x: Any, state: Any) -> bool:
-    """Whether pyrnn has a kernel for these tensors, and nobody is recording what PyTorch does with them."""
-    if type(x) not in PLAIN or x.dtype not in DTYPES:
-        return False
-    dtype, strided = x.dtype, torch.strided
-    for tensor in (x, *state, *module._flat_weights):
-        plain = type(tensor) in PLAIN and tensor.is_cpu and tensor.layout is strided
-        if not (plain and tensor.dtype is dtype):
-            return False
-    return not (
+def _watched() -> bool:
+    """Whether somebody records what PyTorch does, or has it do something else."""
+    return bool(
         torch.is_autocast_enabled("cpu")
         or torch.jit.is_tracing()
         or torch.compiler.is_compiling()
@@ -86,23 +82,35 @@ def _at_home(module: Any, x: Any, state: Any) -> bool:
     )
 
 
-def _fit(module: Any, input: Any, hx: Any, state: Any) -> bool:
+def _at_home(x: Any, others: Any) -> bool:
+    """Whether pyrnn has a kernel for these tensors."""
+    if type(x) not in PLAIN or x.dtype not in DTYPES:
+        return False
+    dtype, strided = x.dtype, torch.strided
+    for tensor in (x, *others):
+        plain = type(tensor) in PLAIN and tensor.is_cpu and tensor.layout is strided
+        if not (plain and tensor.dtype is dtype):
+            return False
+    return True
+
+
+def _fit(module: Any, input: Any, packed: bool, hx: Any, state: Any) -> bool:
     """Whether the arguments fit together; where not, PyTorch's own module says so best."""
-    x, count = input, 2 if module.mode == "LSTM" else 1
-    if isinstance(input, PackedSequence):
-        x, batch = input.data, [int(input.batch_sizes[0])]
-        fits = x.dim() == 2
-    else:
-        fits = x.dim() in (2, 3)
-        batch = [x.shape[0 if module.batch_first else 1]] if x.dim() == 3 else []
-    slots, widths = module.num_layers * (2 if module.bidirectional else 1), [module.hidden_size] * count
-    widths[0] = module.proj_size or module.hidden_size
+    x = input.data if packed else input
+    shape = x.shape
+    if len(shape) not in ((2,) if packed else (2, 3)) or 0 in shape or shape[-1] != module.input_size:
+        return False
+    if hx is None:
+        return True
+    batch = [shape[0 if module.batch_first else 1]] if len(shape) == 3 else []
+    if packed:
+        batch = [int(input.batch_sizes[0])]
+    slots = module.num_layers * (2 if module.bidirectional else 1)
+    widths = [module.proj_size or module.hidden_size, module.hidden_size][: 2 if module.mode == "LSTM" else 1]
     return (
-        fits
-        and x.numel() > 0
-        and x.shape[-1] == module.input_size
-        and (hx is None or (isinstance(hx, (tuple, list)) == (count > 1) and len(state) == count))
-        and all(part.shape == (slots, *batch, n) for part, n in zip(state, widths, strict=False))
+        isinstance(hx, (tuple, list)) == (len(widths) > 1)
+        and len(state) == len(widths)
+        and all(part.shape == (slots, *batch, n) for part, n in zip(state, widths, strict=True))
     )
 
 
