@@ -65,14 +65,17 @@ INLINE const char *ask_for(int far, const char *ahead, int lines)
 }
 
 /* So many k of a tile, and pairs of an outer product, make a round of its loop. Whatever else a round takes shares its ports
- * with the multiply-adds of 64 bytes: 2 to 4 of 100, which float64 and small tiles are not worth in size. */
+ * with the multiply-adds of 64 bytes: 2 to 4 of 100, which float64, low and narrow tiles are not worth in size. */
 #if PYRNN_BYTES == 64 && PYRNN_REAL == 32
 enum { ROUND = 4, ROUND_OUTER = 2, SINGLY = 1 };
 #else
 enum { ROUND = 1, ROUND_OUTER = 1, SINGLY = 2 };
 #endif
 
-INLINE int round_of(int rows, int vecs, int most) { return 2 * rows > tile_rows(vecs) ? most : 1; }
+INLINE int round_of(int rows, int vecs, int most)
+{
+    return vecs > 2 && 2 * rows > tile_rows(vecs) ? most : 1;
+}
 
 /* A row of a tile and one k. */
 INLINE void accumulate(int rows, int vecs, V a, const V *w, V *acc)

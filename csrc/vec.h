@@ -98,19 +98,15 @@ INLINE V vfma(V a, V b, V c)
 #endif
 }
 
-/* acc + a*b, in the register of acc. In an unrolled loop of many sums the compiler would load what comes later first, and then
- * spill sums or move them about. Where registers are 16, it does well: it takes b from memory. */
+/* acc + a*b, in the register of acc. In a long loop of many sums the compiler would load what comes later first, and then spill
+ * sums or move them about. Where loops are short, or registers are 16, it does well: then it takes b from memory. */
 INLINE V vaccumulate(V a, V b, V acc)
 {
-#if PYRNN_BYTES < 64
-    return vfma(a, b, acc);
-#else
-#if PYRNN_REAL == 32
+#if PYRNN_BYTES == 64 && PYRNN_REAL == 32
     __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
-#else
-    __asm__("vfmadd231pd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
-#endif
     return acc;
+#else
+    return vfma(a, b, acc);
 #endif
 }
 
