@@ -65,11 +65,11 @@ INLINE const char *ask_for(int far, const char *ahead, int lines)
 }
 
 /* So many k of a tile, and pairs of an outer product, make a round of its loop. Whatever else a round takes shares its ports
- * with the multiply-adds of 64 bytes: 2 to 4 of 100, which float64, low and narrow tiles are not worth in size. */
+ * with the multiply-adds of 64 bytes: 2 to 4 of 100, which float64 and low or narrow tiles are not worth in size. */
 #if PYRNN_BYTES == 64 && PYRNN_REAL == 32
-enum { ROUND = 4, ROUND_OUTER = 2, SINGLY = 1 };
+enum { ROUND = 4, ROUND_OUTER = 2 };
 #else
-enum { ROUND = 1, ROUND_OUTER = 1, SINGLY = 2 };
+enum { ROUND = 1, ROUND_OUTER = 1 };
 #endif
 
 INLINE int round_of(int rows, int vecs, int most)
@@ -77,17 +77,17 @@ INLINE int round_of(int rows, int vecs, int most)
     return vecs > 2 && 2 * rows > tile_rows(vecs) ? most : 1;
 }
 
-/* A row of a tile and one k. */
-INLINE void accumulate(int rows, int vecs, V a, const V *w, V *acc)
+/* A row of a tile and one k; `round` is that of the tile's loop. */
+INLINE void accumulate(int round, int vecs, V a, const V *w, V *acc)
 {
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; v++)
-        acc[v] = rows > 2 && vecs > 1 ? vaccumulate(a, w[v], acc[v]) : vfma(a, w[v], acc[v]);
+        acc[v] = round > 1 ? vaccumulate(a, w[v], acc[v]) : vfma(a, w[v], acc[v]);
 }
 
 /* One k of a tile. */
-INLINE void tile_step(int rows, int vecs, V acc[MAX_ROWS][MAX_VECS], const real *const *row, ptrdiff_t i,
-                      const real *w)
+INLINE void tile_step(int round, int rows, int vecs, V acc[MAX_ROWS][MAX_VECS], const real *const *row,
+                      ptrdiff_t i, const real *w)
 {
     V wk[MAX_VECS];
 #pragma GCC unroll 4
@@ -95,7 +95,7 @@ INLINE void tile_step(int rows, int vecs, V acc[MAX_ROWS][MAX_VECS], const real 
         wk[v] = vloada(w + v * L);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        accumulate(rows, vecs, vset(row[r][i]), wk, acc[r]);
+        accumulate(round, vecs, vset(row[r][i]), wk, acc[r]);
 }
 
 /* A piece of a product: out[r][v] = before[v] + sum. rows, vecs and `far` are constants. */
@@ -114,17 +114,21 @@ INLINE void product_tile(int rows, int vecs, int far, const target *out, const t
     }
     for (ptrdiff_t run = 0; run < k.runs; run++) {
         ptrdiff_t i = 0;
-        for (; round > 1 && i + round <= k.length; i += round, w += round * vecs * L) {
-            ahead = ask_for(far, ahead, round);
+        if (round > 1) {
+            for (; i + round <= k.length; i += round, w += round * vecs * L) {
+                ahead = ask_for(far, ahead, round);
 #pragma GCC unroll 4
-            for (int j = 0; j < round; j++)
-                tile_step(rows, vecs, acc, row, i + j, w + j * vecs * L);
-        }
-#pragma GCC unroll SINGLY
-        for (; i < k.length; i++, w += vecs * L) {
-            ahead = ask_for(far, ahead, 1);
-            tile_step(rows, vecs, acc, row, i, w);
-        }
+                for (int j = 0; j < round; j++)
+                    tile_step(round, rows, vecs, acc, row, i + j, w + j * vecs * L);
+            }
+            for (; i < k.length; i++, w += vecs * L)
+                tile_step(round, rows, vecs, acc, row, i, w);
+        } else
+#pragma GCC unroll 2
+            for (; i < k.length; i++, w += vecs * L) {
+                ahead = ask_for(far, ahead, 1);
+                tile_step(round, rows, vecs, acc, row, i, w);
+            }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
             row[r] += k.run_step;
@@ -282,7 +286,7 @@ INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const re
 }
 
 /* One pair k. */
-INLINE void outer_step(int rows, int panels, int gates, V acc[MAX_ROWS][MAX_VECS], const real *a,
+INLINE void outer_step(int round, int rows, int panels, int gates, V acc[MAX_ROWS][MAX_VECS], const real *a,
                        const real *p, ptrdiff_t p_panel)
 {
     V pk[MAX_VECS];
@@ -291,7 +295,7 @@ INLINE void outer_step(int rows, int panels, int gates, V acc[MAX_ROWS][MAX_VECS
         pk[v] = vloada(p + v / gates * p_panel + v % gates * L);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        accumulate(rows, panels * gates, vset(a[r]), pk, acc[r]);
+        accumulate(round, panels * gates, vset(a[r]), pk, acc[r]);
 }
 
 /* out[r][panel][gate] = that, or zero, + sum over n pairs k of a[k][r] * p[k][panel][gate]. a: pairs of `rows`
@@ -312,12 +316,13 @@ INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out
             __builtin_prefetch(out + panel * out_panel + rows * gates * L + i, 1, 2);
     const int round = round_of(rows, panels * gates, ROUND_OUTER);
     ptrdiff_t k = 0;
-    for (; round > 1 && k + round <= n; k += round, a += round * rows)
+    if (round > 1)
+        for (; k + round <= n; k += round, a += round * rows)
 #pragma GCC unroll 4
-        for (int j = 0; j < round; j++, p += p_step)
-            outer_step(rows, panels, gates, acc, a + j * rows, p, p_panel);
+            for (int j = 0; j < round; j++, p += p_step)
+                outer_step(round, rows, panels, gates, acc, a + j * rows, p, p_panel);
     for (; k < n; k++, a += rows, p += p_step)
-        outer_step(rows, panels, gates, acc, a, p, p_panel);
+        outer_step(round, rows, panels, gates, acc, a, p, p_panel);
     if (!from_zero)
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
