@@ -32,8 +32,8 @@ static inline long long progress_await(pyrnn_progress *progress, long long steps
          spins++)
         if (spins < SPINS)
             spin_pause();
-        else if (crew_yield())
-            pyrnn_crew_busy();
+        else
+            pyrnn_crew_busy(crew_yield());
     return known;
 }
 

@@ -28,7 +28,7 @@ typedef struct {
     pyrnn_seat *seats;
     int parts, own;
     int at; /* of this round: -1 before anything, else the first part that may not be done */
-    int put_aside; /* the core was somebody else's for long while this walk waited */
+    long long put_aside; /* nanoseconds for which the core was somebody else's while this walk waited */
     long long round;
 } pyrnn_walk;
 
@@ -69,20 +69,21 @@ static inline void spin_pause(void)
 #endif
 }
 
-/* Gives the core away for a moment: 1 when somebody else then had it for long. */
-static inline int crew_yield(void)
+/* Gives the core away for a moment. For how many nanoseconds somebody else then had it, if that was long; else 0. */
+static inline long long crew_yield(void)
 {
-    const long long nanoseconds = 500000;
+    const long long is_long = 500000;
     struct timespec before, after;
     clock_gettime(CLOCK_MONOTONIC, &before);
     sched_yield();
     clock_gettime(CLOCK_MONOTONIC, &after);
-    return (after.tv_sec - before.tv_sec) * 1000000000ll + after.tv_nsec - before.tv_nsec > nanoseconds;
+    long long lost = (after.tv_sec - before.tv_sec) * 1000000000ll + after.tv_nsec - before.tv_nsec;
+    return lost > is_long ? lost : 0;
 }
 
 /* Waits for a part to be done (0), or claims it when its owner does not (1). Spins for some microseconds, then gives
  * the core away at every turn: whoever has the part may want it. */
-static inline int seat_wait(pyrnn_seat *seat, long long round, int *put_aside)
+static inline int seat_wait(pyrnn_seat *seat, long long round, long long *put_aside)
 {
     enum { AT_ONCE = 100, PATIENCE = 300, SPINS = 1000 }; /* looks: without a pause between them, ... */
     for (int spins = 0; !seat_done(seat, round); spins++) {
@@ -92,7 +93,7 @@ static inline int seat_wait(pyrnn_seat *seat, long long round, int *put_aside)
             return 1;
         }
         if (spins >= SPINS)
-            *put_aside |= crew_yield();
+            *put_aside += crew_yield();
         else if (spins >= AT_ONCE)
             spin_pause();
     }
@@ -147,9 +148,9 @@ static inline share share_of(ptrdiff_t n, int part, int parts)
  * `most`, in as many threads as have time for it; returns when none of them is at it any more. */
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most);
 
-/* pool.c: a walk was put aside, so the machine is busy: calls do without helpers for a while, for one that is put aside
- * within a part keeps all others waiting. */
-void pyrnn_crew_busy(void);
+/* pool.c: somebody who waited was put aside for so many nanoseconds. If not 0 the machine is busy: calls do without
+ * helpers for a while, for one that is put aside within a part keeps all others waiting. */
+void pyrnn_crew_busy(long long put_aside);
 
 /* pool.c: whether there can be more than the caller. */
 int pyrnn_crew_possible(void);

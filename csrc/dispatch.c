@@ -19,8 +19,7 @@ static void walk(void *context, int number)
     fp_state before = denormals_off();
     c->work(&me, c->kernels, &c->job);
     fp_restore(before);
-    if (me.put_aside)
-        pyrnn_crew_busy();
+    pyrnn_crew_busy(me.put_aside);
 }
 
 /* In as many threads as the job has, if they come. */

@@ -18,8 +18,7 @@ static void walk(void *context, int number)
         EACH_PART (part, &me)
             t->kernel(t->job, phase, part);
     fp_restore(before);
-    if (me.put_aside)
-        pyrnn_crew_busy();
+    pyrnn_crew_busy(me.put_aside);
 }
 
 void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts)

@@ -62,10 +62,13 @@ static long long now(void) /* nanoseconds */
     return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
-void pyrnn_crew_busy(void)
+/* A tenth of the time is lost at most, should it be so each time. A program that has the core for good gives it back after
+ * slices of 3 to 5 ms; whatever took it for longer is no reason to expect the same again. */
+void pyrnn_crew_busy(long long put_aside)
 {
-    const long long alone = 50000000; /* 50 ms: a slice of time lost in each is a tenth of it at most */
-    atomic_store_explicit(&alone_until, now() + alone, memory_order_relaxed);
+    const long long most = 50000000, alone = 10 * put_aside < most ? 10 * put_aside : most;
+    if (put_aside)
+        atomic_store_explicit(&alone_until, now() + alone, memory_order_relaxed);
 }
 
 /* Whether there was a post since `seen` within the time that a helper looks out for one. */
@@ -208,8 +211,8 @@ static void withdraw(post *mine)
     for (int spins = 0; atomic_load_explicit(&mine->at_work, memory_order_acquire); spins++)
         if (spins < SPINS)
             spin_pause();
-        else if (crew_yield())
-            pyrnn_crew_busy();
+        else
+            pyrnn_crew_busy(crew_yield());
 }
 
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most)
@@ -236,6 +239,6 @@ void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int 
 
 int pyrnn_crew_possible(void) { return 0; }
 
-void pyrnn_crew_busy(void) {}
+void pyrnn_crew_busy(long long put_aside) { (void)put_aside; }
 
 #endif
