@@ -1,4 +1,4 @@
-/* Optimizers: the formulas of pyrnn.h, number by number, so that no order matters. A number is read once and written
+/* Optimizers: the formulas of pyrnn_layers.h, number by number, so that no order matters. A number is read once and written
  * once; the time is that of memory. What does not change in a loop is asked there all the same: it costs nothing. */
 
 INLINE void descend_plainly(const pyrnn_rate *rate, const pyrnn_parameter *q, ptrdiff_t from, ptrdiff_t to)

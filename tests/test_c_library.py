@@ -102,10 +102,11 @@ def test_the_example_of_the_documentation(prefix, tmp_path):
     assert 0 < float(run(tmp_path / "example")) < 1
 
 
-def test_the_header_serves_cpp(prefix, tmp_path):
-    """The public header is C++ too."""
+@pytest.mark.parametrize("header", ["pyrnn.h", "pyrnn_layers.h"])
+def test_headers_serve_cpp(prefix, tmp_path, header):
+    """The public headers, each alone, are C++ too."""
     source = tmp_path / "use.cpp"
-    source.write_text("#include <pyrnn.h>\nint main() { return pyrnn_isa_count() > 0 ? 0 : 1; }\n")
+    source.write_text(f"#include <{header}>\nint main() {{ return pyrnn_isa_count() > 0 ? 0 : 1; }}\n")
     compiler = os.environ.get("CXX", "c++")
     if not shutil.which(compiler):
         pytest.skip(f"needs {compiler}")
@@ -115,14 +116,14 @@ def test_the_header_serves_cpp(prefix, tmp_path):
     run(tmp_path / "use")
 
 
-def test_exports_the_header_and_nothing_else(prefix):
+def test_exports_the_headers_and_nothing_else(prefix):
     """Nothing of the kernels leaks out of the shared library."""
     library = prefix / "lib" / "libpyrnn.so"
     if not shutil.which("nm") or not library.exists():
         pytest.skip("needs nm and ELF")
     symbols = {line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()}
-    header = (prefix / "include" / "pyrnn" / "pyrnn.h").read_text()
-    assert symbols == set(re.findall(r"^PYRNN_API .*?(pyrnn_\w+)\(", header, re.M))
+    headers = "".join(path.read_text() for path in (prefix / "include" / "pyrnn").glob("*.h"))
+    assert symbols == set(re.findall(r"^PYRNN_API .*?(pyrnn_\w+)\(", headers, re.M))
 
 
 def test_without_threads(prefix, build):

@@ -42,7 +42,7 @@ static pyrnn_parameter copied(const pyrnn_parameter *q, size_t bytes)
                              .u = copy_of(q->u, bytes)};
 }
 
-/* A number's step, from pyrnn.h. */
+/* A number's step, from pyrnn_layers.h. */
 static double stepped(const pyrnn_update *u, double p, double g, double m, double v, double fast)
 {
     const double b1 = u->decay[0], b2 = u->decay[1];
