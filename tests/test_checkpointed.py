@@ -205,7 +205,8 @@ def test_it_trains_in_a_sequential_and_goes_to_a_file(tmp_path):
         model = Sequential(wrap(GRU(I, H, rng=0)), Linear(H, 2, rng=1))
         history = model.fit(x, y, loss="cross_entropy", epochs=5, rng=0, lengths=[30, 3, 9, 30, 0, 8, 8, 2])
         models.append((model, history["loss"]))
-    np.testing.assert_allclose(models[0][1], models[1][1], rtol=0, atol=2.0**-12)
+    # The loss goes down by 2e-3 in all, and rounding parts the two by 3e-9.
+    np.testing.assert_allclose(models[0][1], models[1][1], rtol=0, atol=2.0**-22)
     pyrnn.save(models[1][0], tmp_path / "model")
     again = pyrnn.load(tmp_path / "model")
     assert repr(again) == "Sequential(Checkpointed(GRU(3, 7), segments=5), Linear(7, 2))"
