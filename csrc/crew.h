@@ -69,15 +69,20 @@ static inline void spin_pause(void)
 #endif
 }
 
+static inline long long crew_now(void) /* nanoseconds */
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
 /* Gives the core away for a moment. For how many nanoseconds somebody else then had it, if that was long; else 0. */
 static inline long long crew_yield(void)
 {
     const long long is_long = 500000;
-    struct timespec before, after;
-    clock_gettime(CLOCK_MONOTONIC, &before);
+    const long long before = crew_now();
     sched_yield();
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    long long lost = (after.tv_sec - before.tv_sec) * 1000000000ll + after.tv_nsec - before.tv_nsec;
+    const long long lost = crew_now() - before;
     return lost > is_long ? lost : 0;
 }
 

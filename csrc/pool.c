@@ -55,20 +55,17 @@ static post *free_seat(void)
     return NULL;
 }
 
-static long long now(void) /* nanoseconds */
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
-
 /* A tenth of the time is lost at most, should it be so each time. A program that has the core for good gives it back after
  * slices of 3 to 5 ms; whatever took it for longer is no reason to expect the same again. */
 void pyrnn_crew_busy(long long put_aside)
 {
     const long long most = 50000000, alone = 10 * put_aside < most ? 10 * put_aside : most;
-    if (put_aside)
-        atomic_store_explicit(&alone_until, now() + alone, memory_order_relaxed);
+    if (put_aside == 0)
+        return;
+    const long long until = crew_now() + alone;
+    /* A short loss does not end what a long one began. */
+    if (until > atomic_load_explicit(&alone_until, memory_order_relaxed))
+        atomic_store_explicit(&alone_until, until, memory_order_relaxed);
 }
 
 /* Whether there was a post since `seen` within the time that a helper looks out for one. */
@@ -76,14 +73,14 @@ static int look_out(unsigned seen)
 {
     const long long patience = 100000;
     enum { SPINS = 50 }; /* between two looks at the clock */
-    const long long end = now() + patience;
+    const long long end = crew_now() + patience;
     do
         for (int i = 0; i < SPINS; i++) {
             if (atomic_load_explicit(&posted, memory_order_acquire) != seen)
                 return 1;
             spin_pause();
         }
-    while (now() < end);
+    while (crew_now() < end);
     return 0;
 }
 
@@ -217,7 +214,7 @@ static void withdraw(post *mine)
 
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most)
 {
-    if (most == 1 || now() < atomic_load_explicit(&alone_until, memory_order_relaxed)) {
+    if (most == 1 || crew_now() < atomic_load_explicit(&alone_until, memory_order_relaxed)) {
         work(context, 0);
         return;
     }
