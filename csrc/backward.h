@@ -161,7 +161,7 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *from[MAX_ROWS];
             V acc[MAX_ROWS * MAX_VECS];
-            const target out = {(real *)acc, b.panels * L, {0, L, 2 * L, 3 * L}};
+            const grid out = {(real *)acc, b.panels * L, {0, L, 2 * L, 3 * L}};
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++) { /* a row that carries nothing multiplies anything */
                 const backward_row *row = rows + r0 + r;

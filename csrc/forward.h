@@ -5,7 +5,7 @@
 /* The input part of n pairs for a group of `vecs` vectors, w and bias theirs, with few inputs; where product would put it,
  * and the same sums. */
 INLINE void project_few(int vecs, ptrdiff_t I, const real *const *x, ptrdiff_t n, const real *w,
-                        const V *bias, const target *out)
+                        const V *bias, const grid *out)
 {
     for (ptrdiff_t i = 0; i < n; i++) {
         V sum[MAX_VECS] = {0};
@@ -20,7 +20,7 @@ INLINE void project_few(int vecs, ptrdiff_t I, const real *const *x, ptrdiff_t n
 }
 
 NOINLINE static void project_vecs(int vecs, ptrdiff_t I, const real *const *x, ptrdiff_t n, const real *w,
-                                  const V *bias, const target *out)
+                                  const V *bias, const grid *out)
 {
     switch (vecs * 2 + (I == 1)) {
     default: __builtin_unreachable();
@@ -45,7 +45,7 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     const pass walk = pass_of(panels, c->gates, n, job->back);
     const int far = far_away(job, (panels.to - panels.from) * I * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
-    target out = {.row = width};
+    grid out = {.row = width};
     for (int v = 0; v < walk.at_once * c->gates; v++)
         out.vec[v] = v / c->gates * n * width + v % c->gates * L;
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
@@ -115,7 +115,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *a[MAX_ROWS];
             V ah[MAX_ROWS * MAX_VECS];
-            const target out = {(real *)ah, vecs * L, {0, L, 2 * L, 3 * L}};
+            const grid out = {(real *)ah, vecs * L, {0, L, 2 * L, 3 * L}};
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++)
                 a[r] = forward_reads(c, phase, job, rows + r0 + r);

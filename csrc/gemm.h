@@ -29,13 +29,14 @@ INLINE span take_piece(span *k)
     return part;
 }
 
-/* Where a product goes: vector v of row r to at + r*row + vec[v]. */
+/* Vectors in memory: v of row r is at + r*row + vec[v]. */
 typedef struct {
     real *at;
     ptrdiff_t row, vec[MAX_VECS];
-} target;
+} grid;
 
 static const V nothing[MAX_SUMS]; /* zeros */
+static const grid zeros = {(real *)nothing, 0, {0, L, 2 * L, 3 * L}};
 
 /* Where a product asks for memory on its way, a line for each k, so that it is in the level-2 cache when its turn
  * comes. NULL: nowhere. */
@@ -98,8 +99,23 @@ INLINE void tile_step(int round, int rows, int vecs, V acc[MAX_ROWS][MAX_VECS], 
         accumulate(round, vecs, vset(row[r][i]), wk, acc[r]);
 }
 
+/* out[r][v] = before[v] + acc. The addresses run along with the rows: those that the compiler would work out for each vector
+ * are 8 KB of the wheel. */
+INLINE void put_tile(int rows, int vecs, const grid *out, const grid *before, V acc[MAX_ROWS][MAX_VECS])
+{
+    real *to = out->at;
+    const real *from = before->at;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++, to += out->row, from += before->row) {
+        __asm__("" : "+r"(to), "+r"(from));
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            vstorea(to + out->vec[v], vloada(from + before->vec[v]) + acc[r][v]);
+    }
+}
+
 /* A piece of a product: out[r][v] = before[v] + sum. rows, vecs and `far` are constants. */
-INLINE void product_tile(int rows, int vecs, int far, const target *out, const target *before,
+INLINE void product_tile(int rows, int vecs, int far, const grid *out, const grid *before,
                          const real *const *a, span k, const real *w, const char *ahead)
 {
     V acc[MAX_ROWS][MAX_VECS];
@@ -133,12 +149,7 @@ INLINE void product_tile(int rows, int vecs, int far, const target *out, const t
         for (int r = 0; r < rows; r++)
             row[r] += k.run_step;
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            vstorea(out->at + r * out->row + out->vec[v],
-                    vloada(before->at + r * before->row + before->vec[v]) + acc[r][v]);
+    put_tile(rows, vecs, out, before, acc);
 }
 
 /* The same for one row and several groups, w_step apart: it takes as many sums at once as hide the latency of a
@@ -190,7 +201,7 @@ NOINLINE static void row_piece(int groups, int vecs, V *out, const V *before, co
 #undef SHAPE
 }
 
-INLINE void product_rows(int rows, int vecs, int far, const target *out, const target *before,
+INLINE void product_rows(int rows, int vecs, int far, const grid *out, const grid *before,
                          const real *const *a, span k, const real *w, const char *ahead)
 {
 #define ROWS(n)                                                                                              \
@@ -205,7 +216,7 @@ INLINE void product_rows(int rows, int vecs, int far, const target *out, const t
 #undef ROWS
 }
 
-INLINE void product_vecs(int rows, int vecs, int far, const target *out, const target *before,
+INLINE void product_vecs(int rows, int vecs, int far, const grid *out, const grid *before,
                          const real *const *a, span k, const real *w, const char *ahead)
 {
     switch (vecs) {
@@ -221,25 +232,25 @@ INLINE void product_vecs(int rows, int vecs, int far, const target *out, const t
  * accumulators for them. Where tiles are small there are two: to ask for each k costs them a twentieth of the time, and
  * so does asking for what is in the cache already. Where they are large it costs nothing, and a second one 50 KB. */
 #if PYRNN_BYTES == 64 || defined __aarch64__
-NOINLINE static void product_piece(int rows, int vecs, const target *out, const target *before,
+NOINLINE static void product_piece(int rows, int vecs, const grid *out, const grid *before,
                                    const real *const *a, span k, const real *w, const char *ahead)
 {
     product_vecs(rows, vecs, ASK, out, before, a, k, w, ahead);
 }
 #else
-NOINLINE static void near_piece(int rows, int vecs, const target *out, const target *before,
-                                const real *const *a, span k, const real *w)
+NOINLINE static void near_piece(int rows, int vecs, const grid *out, const grid *before, const real *const *a,
+                                span k, const real *w)
 {
     product_vecs(rows, vecs, 0, out, before, a, k, w, NULL);
 }
 
-NOINLINE static void far_piece(int rows, int vecs, const target *out, const target *before,
-                               const real *const *a, span k, const real *w, const char *ahead)
+NOINLINE static void far_piece(int rows, int vecs, const grid *out, const grid *before, const real *const *a,
+                               span k, const real *w, const char *ahead)
 {
     product_vecs(rows, vecs, 1, out, before, a, k, w, ahead);
 }
 
-INLINE void product_piece(int rows, int vecs, const target *out, const target *before, const real *const *a,
+INLINE void product_piece(int rows, int vecs, const grid *out, const grid *before, const real *const *a,
                           span k, const real *w, const char *ahead)
 {
     if (ahead)
@@ -252,10 +263,10 @@ INLINE void product_piece(int rows, int vecs, const target *out, const target *b
 /* How far a piece takes a row of a. */
 INLINE ptrdiff_t piece_step(const span *k) { return k->runs > 1 ? k->runs * k->run_step : k->length; }
 
-NOINLINE static void product(int rows, int vecs, const target *out, const V *init, const real *const *a,
-                             span k, const real *w, const char *ahead)
+NOINLINE static void product(int rows, int vecs, const grid *out, const V *init, const real *const *a, span k,
+                             const real *w, const char *ahead)
 {
-    const target initial = {(real *)(init ? init : nothing), 0, {0, L, 2 * L, 3 * L}}, *before = &initial;
+    const grid initial = {(real *)(init ? init : nothing), 0, {0, L, 2 * L, 3 * L}}, *before = &initial;
     const real *moved[MAX_ROWS];
     for (;;) {
         span part = take_piece(&k);
@@ -285,65 +296,56 @@ INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const re
     }
 }
 
-/* One pair k. */
-INLINE void outer_step(int round, int rows, int panels, int gates, V acc[MAX_ROWS][MAX_VECS], const real *a,
-                       const real *p, ptrdiff_t p_panel)
+/* One pair k; offset: of its vectors in p. */
+INLINE void outer_step(int round, int rows, int vecs, V acc[MAX_ROWS][MAX_VECS], const real *a,
+                       const real *const *p, ptrdiff_t offset)
 {
     V pk[MAX_VECS];
 #pragma GCC unroll 4
-    for (int v = 0; v < panels * gates; v++)
-        pk[v] = vloada(p + v / gates * p_panel + v % gates * L);
+    for (int v = 0; v < vecs; v++)
+        pk[v] = vloada(p[v] + offset);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        accumulate(round, panels * gates, vset(a[r]), pk, acc[r]);
+        accumulate(round, vecs, vset(a[r]), pk, acc[r]);
 }
 
-/* out[r][panel][gate] = that, or zero, + sum over n pairs k of a[k][r] * p[k][panel][gate]. a: pairs of `rows`
- * elements. p: pairs are p_step apart, panels p_panel apart. out: rows of `gates` vectors, panels out_panel apart,
- * both in reals. rows, panels and gates are constants. */
-INLINE void outer_tile(int rows, int panels, int gates, real *out, ptrdiff_t out_panel, int from_zero,
-                       const real *a, ptrdiff_t n, const real *p, ptrdiff_t p_step, ptrdiff_t p_panel)
+/* out[r][v] = before[v] + sum over n pairs k of a[k][r] * pairs[k][v]. a: pairs of `rows` elements. rows and vecs are
+ * constants. */
+INLINE void outer_tile(int rows, int vecs, const grid *out, const grid *before, const real *a, ptrdiff_t n,
+                       const grid *pairs)
 {
     V acc[MAX_ROWS][MAX_VECS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
+    const real *p[MAX_VECS];
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * gates; v++)
+    for (int v = 0; v < vecs; v++) {
+        p[v] = pairs->at + pairs->vec[v];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
             acc[r][v] = vset(0);
-    for (int panel = 0; panel < panels; panel++) /* the tile after this one, for its turn */
 #pragma GCC unroll 1
-        for (int i = 0; i < rows * gates * L; i += LINE / (int)sizeof(real))
-            __builtin_prefetch(out + panel * out_panel + rows * gates * L + i, 1, 2);
-    const int round = round_of(rows, panels * gates, ROUND_OUTER);
-    ptrdiff_t k = 0;
+        for (int r = rows; r < 2 * rows; r++) /* the tile after this one, for its turn */
+            __builtin_prefetch(out->at + r * out->row + out->vec[v], 1, 2);
+    }
+    const int round = round_of(rows, vecs, ROUND_OUTER);
+    ptrdiff_t k = 0, offset = 0;
     if (round > 1)
         for (; k + round <= n; k += round, a += round * rows)
 #pragma GCC unroll 4
-            for (int j = 0; j < round; j++, p += p_step)
-                outer_step(round, rows, panels, gates, acc, a + j * rows, p, p_panel);
-    for (; k < n; k++, a += rows, p += p_step)
-        outer_step(round, rows, panels, gates, acc, a, p, p_panel);
-    if (!from_zero)
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-            for (int v = 0; v < panels * gates; v++)
-                acc[r][v] += vloada(out + v / gates * out_panel + (r * gates + v % gates) * L);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < panels * gates; v++)
-            vstorea(out + v / gates * out_panel + (r * gates + v % gates) * L, acc[r][v]);
+            for (int j = 0; j < round; j++, offset += pairs->row)
+                outer_step(round, rows, vecs, acc, a + j * rows, p, offset);
+    for (; k < n; k++, a += rows, offset += pairs->row)
+        outer_step(round, rows, vecs, acc, a, p, offset);
+    put_tile(rows, vecs, out, before, acc);
 }
 
-INLINE void outer_rows(int rows, int panels, int gates, real *out, ptrdiff_t out_panel, int from_zero,
-                       const real *a, ptrdiff_t n, const real *p, ptrdiff_t p_step, ptrdiff_t p_panel)
+INLINE void outer_rows(int rows, int vecs, const grid *out, const grid *before, const real *a, ptrdiff_t n,
+                       const grid *pairs)
 {
 #define ROWS(m)                                                                                              \
     case m:                                                                                                  \
-        if (m > tile_rows(panels * gates))                                                                   \
+        if (m > tile_rows(vecs))                                                                             \
             __builtin_unreachable();                                                                         \
-        outer_tile(m, panels, gates, out, out_panel, from_zero, a, n, p, p_step, p_panel);                   \
+        outer_tile(m, vecs, out, before, a, n, pairs);                                                       \
         break;
     switch (rows) {
     default: __builtin_unreachable(); ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8)
@@ -351,22 +353,14 @@ INLINE void outer_rows(int rows, int panels, int gates, real *out, ptrdiff_t out
 #undef ROWS
 }
 
-NOINLINE static void outer(int rows, int panels, int gates, real *out, ptrdiff_t out_panel, int from_zero,
-                           const real *a, ptrdiff_t n, const real *p, ptrdiff_t p_step, ptrdiff_t p_panel)
+NOINLINE static void outer(int rows, int vecs, const grid *out, const grid *before, const real *a,
+                           ptrdiff_t n, const grid *pairs)
 {
-#define SHAPE(m, g)                                                                                          \
-    case (m) * 8 + (g): outer_rows(rows, m, g, out, out_panel, from_zero, a, n, p, p_step, p_panel); break;
-    switch (panels * 8 + gates) {
-    default:
-        __builtin_unreachable();
-        SHAPE(1, 1)
-        SHAPE(2, 1)
-        SHAPE(3, 1)
-        SHAPE(4, 1)
-        SHAPE(1, 2)
-        SHAPE(2, 2)
-        SHAPE(1, 3)
-        SHAPE(1, 4)
+    switch (vecs) {
+    case 1: outer_rows(rows, 1, out, before, a, n, pairs); break;
+    case 2: outer_rows(rows, 2, out, before, a, n, pairs); break;
+    case 3: outer_rows(rows, 3, out, before, a, n, pairs); break;
+    case 4: outer_rows(rows, 4, out, before, a, n, pairs); break;
+    default: __builtin_unreachable();
     }
-#undef SHAPE
 }

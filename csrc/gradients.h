@@ -51,7 +51,7 @@ NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const 
         for (ptrdiff_t tile = 0, r0 = mine.from; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *a[MAX_ROWS];
             V sums[MAX_ROWS * MAX_VECS];
-            const target out = {(real *)sums, m * L, {0, L, 2 * L, 3 * L}};
+            const grid out = {(real *)sums, m * L, {0, L, 2 * L, 3 * L}};
             int rows = split_size(&split, tile);
             for (int r = 0; r < rows; r++)
                 a[r] = space->da + (r0 + r) * c->slots * L;
@@ -104,9 +104,14 @@ static void weight_gradients(const cell *c, const pyrnn_job *job, const backward
     for (ptrdiff_t task = mine.from; task < mine.to; task++) {
         ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
         ptrdiff_t k = tile * split.rows + min_of(tile, split.more);
-        outer(split_size(&split, tile), (int)min_of(at_once, panels - panel), gates,
-              sum + (panel * K + k) * gates * L, K * gates * L, b->first, tiles + k * pairs, pairs,
-              space->da + panel * pairs * step + first * L, step, pairs * step);
+        const int vecs = (int)min_of(at_once, panels - panel) * gates;
+        grid da = {.at = space->da + panel * pairs * step + first * L, .row = step};
+        grid out = {.at = sum + (panel * K + k) * gates * L, .row = gates * L};
+        for (int v = 0; v < vecs; v++) {
+            da.vec[v] = v / gates * pairs * step + v % gates * L;
+            out.vec[v] = v / gates * K * gates * L + v % gates * L;
+        }
+        outer(split_size(&split, tile), vecs, &out, b->first ? &zeros : &out, tiles + k * pairs, pairs, &da);
     }
 }
 

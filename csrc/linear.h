@@ -26,7 +26,7 @@ HOT void map_rows(ptrdiff_t rows, matrix a, ptrdiff_t K, const real *w, const V 
     for (ptrdiff_t tile = 0, r = 0; tile < tiles.tiles; r += split_size(&tiles, tile++)) {
         const real *row[MAX_ROWS];
         V sums[MAX_ROWS * MAX_VECS];
-        const target to = {(real *)sums, vecs * L, {0, L, 2 * L, 3 * L}};
+        const grid to = {(real *)sums, vecs * L, {0, L, 2 * L, 3 * L}};
         const int n = split_size(&tiles, tile);
         for (int i = 0; i < n; i++)
             row[i] = a.at + (r + i) * a.step;

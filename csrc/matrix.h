@@ -38,19 +38,18 @@ DRIVER packed_matrix pack_upright(matrix from, ptrdiff_t rows, ptrdiff_t D, real
 HOT void multiply(ptrdiff_t rows, matrix a, const packed_matrix *w, ptrdiff_t k0, ptrdiff_t k, ptrdiff_t p0,
                   ptrdiff_t panels, matrix out, int add)
 {
-    static const target zero = {(real *)nothing, 0, {0, L, 2 * L, 3 * L}};
     const ptrdiff_t groups = panels_at_once(1);
     for (ptrdiff_t p = p0; p < p0 + panels; p += groups) {
         int vecs = (int)min_of(groups, w->panels - p), n;
         row_split tiles = split_rows(rows, tile_rows(vecs));
         for (ptrdiff_t r = 0, tile = 0; r < rows; r += n, tile++) {
             n = split_size(&tiles, tile);
-            target to = {out.at + r * out.step + (p - p0) * L, out.step, {0, L, 2 * L, 3 * L}};
+            grid to = {out.at + r * out.step + (p - p0) * L, out.step, {0, L, 2 * L, 3 * L}};
             for (ptrdiff_t i = 0; i < k; i += PIECE) {
                 const real *row[MAX_ROWS];
                 for (int j = 0; j < n; j++)
                     row[j] = a.at + (r + j) * a.step + i;
-                product_piece(n, vecs, &to, add || i ? &to : &zero, row, (span){1, min_of(PIECE, k - i), 0},
+                product_piece(n, vecs, &to, add || i ? &to : &zeros, row, (span){1, min_of(PIECE, k - i), 0},
                               w->at + p * L * w->k + (k0 + i) * vecs * L, NULL);
             }
         }
