@@ -20,7 +20,9 @@ _FEWEST = 3
 _ONCE = 2.0  # seconds: a longer call is timed once
 _SAMPLE = 100e-6  # seconds a sample lasts at least: shorter calls are repeated within it
 _SLOW = 0.05  # a call that takes longer needs no warm-up of its own in every round
-_SETTLE = 0.03  # idle worker threads of OpenMP and of the others spin for some 10 ms before they sleep
+_NAP = 0.01  # seconds between two looks at whether this process still computes
+_SETTLE = 0.5  # seconds that are waited for it at most
+_AT_REST = 0.1  # of one core
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, 
     """Time the runs in turn, A B C, C B A, ..., for about `budget` seconds in all.
 
     Each gets an equal share of the budget, and `_FEWEST` samples at least, but a single one of calls of
-    more than `_ONCE` seconds. With more than one thread there is a pause before each turn: otherwise the
-    workers of the last peer, still spinning, would take the core of the next one's.
+    more than `_ONCE` seconds. With more than one thread each turn waits for the workers of the last
+    peer to sleep: still spinning, they would take the core of the next one's.
     """
-    names, pause = list(runs), _SETTLE if threads > 1 else 0.0
+    names = list(runs)
     number: dict[str, int] = {}
     samples: dict[str, list[float]] = {name: [] for name in names}
     spent = dict.fromkeys(names, 0.0)
@@ -89,7 +91,8 @@ def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, 
                 taken = samples[name]
                 if spent[name] >= share and (len(taken) >= _FEWEST or taken[0] > _ONCE):
                     continue
-                time.sleep(pause)
+                if threads > 1:
+                    _settle()
                 _enter(runs[name])
                 start = time.perf_counter()
                 if name not in number:
@@ -102,6 +105,16 @@ def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, 
         if collecting:
             gc.enable()
     return {name: Timing(min(s), median(s), len(s)) for name, s in samples.items()}
+
+
+def _settle() -> None:
+    """Until no thread of this process computes: idle workers spin for 10 ms (OpenMP) to 120 ms (OpenBLAS)."""
+    end = time.perf_counter() + _SETTLE
+    while time.perf_counter() < end:
+        wall, busy = time.perf_counter(), time.process_time()
+        time.sleep(_NAP)
+        if time.process_time() - busy < _AT_REST * (time.perf_counter() - wall):
+            return
 
 
 def _enter(run: Run) -> None:

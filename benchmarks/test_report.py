@@ -1,5 +1,6 @@
 """A report from its first measurement to the tables: runs are kept, gone on with, and put together."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,23 @@ def test_slow_calls_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     slow = Run(lambda: calls.append(sum(range(100_000))), dict)
     assert harness.race({"slow": slow}, budget=1e-6)["slow"].samples == len(calls) == 1
+
+
+def test_a_turn_waits_for_threads_that_still_compute() -> None:
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            pass
+
+    spinner = threading.Thread(target=spin)
+    ends = threading.Timer(0.2, stop.set)
+    harness._settle()
+    spinner.start()
+    ends.start()
+    harness._settle()
+    assert stop.is_set()
+    spinner.join()
 
 
 def test_runs_are_resumed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

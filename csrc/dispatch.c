@@ -51,7 +51,7 @@ const char *pyrnn_message(int status)
     case PYRNN_BAD_LENGTHS: return "a length is negative or above T";
     case PYRNN_BAD_THREADS: return "the number of threads is below one";
     case PYRNN_BAD_POINTER: return "a required pointer is NULL, or packed or work is not aligned to 64 bytes";
-    case PYRNN_BAD_PACKED: return "the packed weights were not written by pyrnn_pack for this use";
+    case PYRNN_BAD_PACKED: return "the packed weights were not written for this layer or map and this use";
     case PYRNN_BAD_OPTION: return "an option is out of range";
     case PYRNN_BAD_ISA: return "this instruction set does not exist or this CPU lacks it";
     }

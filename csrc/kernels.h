@@ -129,6 +129,7 @@ typedef struct {
     const void *dy;
     ptrdiff_t y_row, dy_row, dx_row;
     int threads;
+    const char *packed; /* what forward reads of w; phase 0 writes it if it is in work */
     char *work; /* packed w, packed x from work_w on; from work_shared on a part for each thread */
     size_t work_w, work_shared, work_thread;
     pyrnn_seat *seats;

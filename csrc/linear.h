@@ -62,8 +62,8 @@ static void linear_forward(const void *context, int phase, int part)
     const pyrnn_linear *c = job->call;
     const ptrdiff_t I = c->inputs, O = c->outputs;
     const share groups = share_of(groups_of(O), part, job->threads);
-    real *packed = (real *)job->work;
-    for (ptrdiff_t g = groups.from; g < groups.to && phase == 0; g++) {
+    real *packed = (real *)job->packed;
+    for (ptrdiff_t g = groups.from; g < groups.to && phase == 0 && !c->packed; g++) {
         ptrdiff_t o = g * group_columns();
         pack_turned((matrix){(real *)c->w + o * I, I}, group_width(O, g), I, packed + o * I);
     }

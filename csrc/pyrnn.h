@@ -52,7 +52,7 @@ typedef enum {
     PYRNN_BAD_LENGTHS,   /* a length is negative or above T */
     PYRNN_BAD_THREADS,   /* fewer than one thread */
     PYRNN_BAD_POINTER,   /* a required pointer is NULL, or packed or work is not aligned to 64 bytes */
-    PYRNN_BAD_PACKED,    /* packed was not written by pyrnn_pack for this use */
+    PYRNN_BAD_PACKED,    /* packed was not written for this layer or map and this use */
     PYRNN_BAD_OPTION,    /* an option is out of range */
     PYRNN_BAD_ISA,       /* no such instruction set, or this CPU lacks it */
 } pyrnn_status;

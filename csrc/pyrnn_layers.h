@@ -102,7 +102,14 @@ typedef struct {
     const void *x;
     ptrdiff_t x_row;
     const void *w, *b;
+    /* By pyrnn_linear_pack, for forward, which does not read w then; NULL: it packs w anew. */
+    const void *packed;
 } pyrnn_linear;
+
+/* Packs w, for as many calls of forward as there may be: of the call are read dtype, inputs, outputs and w. `packed` is
+ * aligned to 64; it holds no pointers, and is for the instruction set that is selected now. */
+PYRNN_API pyrnn_status pyrnn_linear_packed_size(const pyrnn_linear *call, size_t *bytes);
+PYRNN_API pyrnn_status pyrnn_linear_pack(const pyrnn_linear *call, void *packed);
 
 /* Bytes of work for forward or backward (a pyrnn_use). */
 PYRNN_API pyrnn_status pyrnn_linear_work(const pyrnn_linear *call, int use, size_t *bytes);

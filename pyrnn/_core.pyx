@@ -111,6 +111,7 @@ cdef extern from "pyrnn.h" nogil:
         ptrdiff_t x_row
         const void *w
         const void *b
+        const void *packed
     ctypedef struct pyrnn_linear_gradients:
         const void *dy
         ptrdiff_t dy_row
@@ -119,6 +120,8 @@ cdef extern from "pyrnn.h" nogil:
         void *dw
         void *db
         void *work
+    int pyrnn_linear_packed_size(const pyrnn_linear *call, size_t *bytes)
+    int pyrnn_linear_pack(const pyrnn_linear *call, void *packed)
     int pyrnn_linear_work(const pyrnn_linear *call, int use, size_t *bytes)
     int pyrnn_linear_forward(const pyrnn_linear *call, void *y, ptrdiff_t y_row, void *work)
     int pyrnn_linear_backward(const pyrnn_linear *call, const pyrnn_linear_gradients *grads)

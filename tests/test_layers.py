@@ -1,4 +1,4 @@
-"""Linear, Embedding, and what all layers inherit: values, gradients, loading, copying, errors."""
+"""Embedding, and what all layers inherit: values, gradients, loading, copying, errors."""
 
 import copy
 import pickle
@@ -255,32 +255,6 @@ def test_two_threads_share_a_layer(make):
 def test_the_base_class_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Layer({}, np.float32)
-
-
-# ---- Linear ----
-
-
-@pytest.mark.parametrize("shape", [(4,), (1, 4), (3, 4), (2, 3, 4), (2, 1, 3, 4)])
-@pytest.mark.parametrize("bias", [True, False])
-def test_linear_is_the_formula(shape, bias):
-    layer, rng = Linear(4, 3, bias, np.float64, rng=0), np.random.default_rng(1)
-    layer.params.update({name: eighths(rng, *array.shape) for name, array in layer.params.items()})
-    x = eighths(rng, *shape)  # sums of products of eighths are exact, in whatever order they are added
-    truth = np.einsum("...i,oi->...o", x, layer.params["weight"]) + layer.params.get("bias", 0)
-    np.testing.assert_array_equal(layer(x), truth)
-
-
-def test_linear_starts_uniform_within_its_bound():
-    layer = Linear(400, 300, rng=0)
-    for array in layer.params.values():
-        assert np.abs(array).max() <= 0.05 and abs(array.mean()) < 0.005
-        assert array.std() == pytest.approx(0.05 / 3**0.5, rel=0.1)
-
-
-def test_nan_stays_in_its_row_of_linear():
-    layer, x = linear()
-    x[0, 2, 1] = np.nan
-    assert np.isnan(layer(x)).all(-1).sum() == np.isnan(layer(x)).any(-1).sum() == 1
 
 
 # ---- Embedding ----

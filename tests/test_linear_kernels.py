@@ -125,6 +125,18 @@ def test_what_is_not_wanted(isa, dtype):
     assert_same({"y": y, "dx": dx, "dw": dw, "db": db}, expected)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (300, 70, 200)], ids=str)
+def test_a_pack_changes_nothing(isa, dtype, shape):
+    given = problem(shape, dtype)
+    x, w, b, dy = given.values()
+    packed, y = _core.linear_pack(w), np.empty_like(dy)
+    _core.linear_forward(x, w, b, y, 2, packed)
+    assert_same({"y": y}, {"y": run(given)["y"]})
+    wrong = _core.linear_pack(problem((1, 3, 5), dtype)["w"])
+    with pytest.raises(ValueError, match="packed weights were not written for this layer or map"):
+        _core.linear_forward(x, w, b, y, 1, wrong)
+
+
 def test_inputs_are_not_written_to(isa, dtype):
     given = problem((30, 20, 70), dtype)
     before = {name: array.copy() for name, array in given.items()}

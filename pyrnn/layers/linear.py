@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import _check
+from .. import _check, _core, _threads
 from .._layer import Gradients, Layer, as_size
 from .._random import as_generator
 
@@ -37,8 +37,9 @@ class Linear(Layer):
 
     Notes
     -----
-    Parameters: `weight` (out_features, in_features) and `bias` (out_features,). The product is NumPy's BLAS,
-    so the last bits of a row may depend on how many rows there are, unlike those of the recurrent layers.
+    Parameters: `weight` (out_features, in_features) and `bias` (out_features,). The result of a row does not
+    depend, bit for bit, on the rows beside it, and neither results nor gradients on the number of threads,
+    which `set_num_threads` sets.
 
     Examples
     --------
@@ -72,7 +73,7 @@ class Linear(Layer):
         TypeError, ValueError
             `x` is not real, or its last axis has another size.
         """
-        return self._forward(self._input(x), self.params["weight"])
+        return self._forward(self._input(x), self.params["weight"], self._pack())
 
     def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Callable[[ArrayLike], tuple[NDArray[Any], Gradients]]]:
         """Map `x` and return the way back.
@@ -95,29 +96,42 @@ class Linear(Layer):
         """
         x = self._input(x)
         weight = self.params["weight"].copy()  # an optimizer may step before pull
-        y = self._forward(x, weight)
+        y = self._forward(x, weight, None)
+        y_shape, names, threads = y.shape, list(self.params), _threads.get_num_threads()
 
         def pull(dy: ArrayLike) -> tuple[NDArray[Any], Gradients]:
-            dy = _check.shaped(dy, self.dtype, "dy", y_shape)
-            rows = dy.reshape(-1, self.out_features)
-            grads = {"weight": rows.T @ x.reshape(-1, self.in_features)}
-            if has_bias:
-                grads["bias"] = rows.sum(0)
-            return (rows @ weight).reshape(x.shape), grads
+            d = _rows(_check.shaped(dy, self.dtype, "dy", y_shape))
+            dx = _core.empty((len(d), self.in_features), self.dtype)
+            grads = {name: np.empty_like(self.params[name]) for name in names}
+            _core.linear_backward(_rows(x), weight, d, dx, grads["weight"], grads.get("bias"), threads)
+            return dx.reshape(x.shape), grads
 
-        y_shape, has_bias = y.shape, "bias" in self.params
         return y, pull
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
         return _check.features(x, self.dtype, "x", self.in_features)
 
-    def _forward(self, x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
-        y: NDArray[Any] = x.reshape(-1, self.in_features) @ weight.T  # one product, whatever the rank of x
-        if "bias" in self.params:
-            y += self.params["bias"]
+    def _pack(self) -> NDArray[Any]:
+        """The weight as the kernel reads it, made anew when it has changed."""
+        version, kept = self.params.version, self._packed
+        if kept is None or kept[0] != version:
+            kept = self._packed = (version, _core.linear_pack(self.params["weight"]))
+        packed: NDArray[Any] = kept[1]
+        return packed
+
+    def _forward(self, x: NDArray[Any], weight: NDArray[Any], packed: NDArray[Any] | None) -> NDArray[Any]:
+        rows = _rows(x)
+        y = _core.empty((len(rows), self.out_features), self.dtype)
+        bias, threads = self.params.get("bias"), _threads.get_num_threads()
+        _core.linear_forward(rows, weight, bias, y, threads, packed)
         return y.reshape(*x.shape[:-1], self.out_features)
 
     def __repr__(self) -> str:
         bias = "" if "bias" in self.params else ", bias=False"
         dtype = "" if self.dtype == np.float32 else f", dtype=np.{self.dtype}"
         return f"Linear({self.in_features}, {self.out_features}{bias}{dtype})"
+
+
+def _rows(array: NDArray[Any]) -> NDArray[Any]:
+    """All axes but the last as one, which the kernels can walk over."""
+    return _check.walkable(array.reshape(-1, array.shape[-1]))

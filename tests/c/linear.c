@@ -87,6 +87,55 @@ static void threads_change_nothing(problem *p)
     expect(!memcmp(p->grads.db, other.grads.db, p->of_b), "db by threads");
 }
 
+static void *packed_of(const pyrnn_linear *call)
+{
+    size_t bytes;
+    expect(pyrnn_linear_packed_size(call, &bytes) == PYRNN_OK, "the size of a pack");
+    void *packed = buffer(bytes);
+    expect(pyrnn_linear_pack(call, packed) == PYRNN_OK, "pack");
+    return packed;
+}
+
+static void a_pack_changes_nothing(problem *p)
+{
+    size_t bytes;
+    void *y = buffer(p->of_y);
+    pyrnn_linear call = p->call;
+    run(p);
+    call.packed = packed_of(&call), call.w = NULL;
+    expect(pyrnn_linear_work(&call, PYRNN_FORWARD, &bytes) == PYRNN_OK, "the size of work beside a pack");
+    expect(pyrnn_linear_forward(&call, y, call.outputs, buffer(bytes)) == PYRNN_OK, "forward from a pack");
+    expect(!memcmp(p->y, y, p->of_y), "y from a pack");
+}
+
+static void statuses_of_packs(void)
+{
+    problem p = make(PYRNN_F32, 2, 3, 4);
+    run(&p);
+    pyrnn_linear good = p.call, other = make(PYRNN_F32, 2, 3, 5).call, wrong;
+    void *work = buffer(p.work[PYRNN_FORWARD]);
+    char *packed = packed_of(&good);
+    good.packed = packed;
+    expect(pyrnn_linear_forward(&good, p.y, 4, work) == PYRNN_OK, "a pack");
+    wrong = good, wrong.packed = packed + 4;
+    expect(pyrnn_linear_forward(&wrong, p.y, 4, work) == PYRNN_BAD_POINTER, "a pack that is not aligned");
+    wrong = good, wrong.packed = packed_of(&other);
+    expect(pyrnn_linear_forward(&wrong, p.y, 4, work) == PYRNN_BAD_PACKED, "the pack of another map");
+    packed[0] ^= 1;
+    expect(pyrnn_linear_forward(&good, p.y, 4, work) == PYRNN_BAD_PACKED, "no pack");
+    size_t bytes;
+    wrong = p.call, wrong.outputs = 0;
+    expect(pyrnn_linear_packed_size(&wrong, &bytes) == PYRNN_BAD_DIMS, "the pack of nothing");
+    expect(pyrnn_linear_pack(&wrong, packed) == PYRNN_BAD_DIMS, "packing nothing");
+    expect(pyrnn_linear_packed_size(NULL, &bytes) == PYRNN_BAD_POINTER, "the pack of no call");
+    expect(pyrnn_linear_packed_size(&p.call, NULL) == PYRNN_BAD_POINTER, "no size of a pack");
+    expect(pyrnn_linear_pack(&p.call, packed + 4) == PYRNN_BAD_POINTER, "packing to where it is not aligned");
+    wrong = p.call, wrong.w = NULL;
+    expect(pyrnn_linear_pack(&wrong, packed) == PYRNN_BAD_POINTER, "packing no weights");
+    expect(pyrnn_linear_forward(&wrong, p.y, 4, work) == PYRNN_BAD_POINTER, "neither weights nor a pack");
+    release();
+}
+
 static void statuses(void)
 {
     problem p = make(PYRNN_F32, 2, 3, 4);
@@ -135,11 +184,13 @@ int main(void)
             }
             problem large = make(dtype, 600, 130, 200);
             threads_change_nothing(&large);
+            a_pack_changes_nothing(&large);
             release();
         }
         printf("%s: both dtypes\n", pyrnn_isa_name(isa));
     }
     statuses();
+    statuses_of_packs();
     printf("%d failures\n", failures);
     return failures > 99 ? 99 : failures;
 }
