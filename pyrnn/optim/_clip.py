@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from .._layer import Layer
 from ._read import Grads, mappings, names_match, number
 
-BLOCK = 32768  # numbers that are in work at once, so that they stay in the cache
+# Numbers that are in work at once: they stay in the cache, and are too few for BLAS to share them out over threads
+# of its own, which would go on spinning on the cores that the kernels' threads need.
+BLOCK = 8192
 
 
 def clip_grad_norm(grads: Grads | Sequence[Grads], max_norm: float) -> float:
