@@ -25,14 +25,15 @@ static double now(void)
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-/* a = a * m + c tends to 1: neither overflow nor denormals slow it down. */
+/* a = a * m + c tends to 1: neither overflow nor denormals slow it down. m and c come from memory, or the compiler would see
+ * that a chain that begins with 1 stays there, and leave out one of the twelve that are counted. */
 #define FMA(real, name)                                                                                      \
     double name(double seconds)                                                                              \
     {                                                                                                        \
         typedef real V __attribute__((vector_size(BYTES)));                                                  \
         const int turns = 4096, lanes = BYTES / sizeof(real);                                                \
-        V a[CHAINS], m = (V){0} + (real)0.5, c = (V){0} + (real)0.5, sum = {0};                              \
-        volatile real sink;                                                                                  \
+        volatile real sink, half = (real)0.5;                                                                \
+        V a[CHAINS], m = (V){0} + half, c = (V){0} + half, sum = {0};                                        \
         double start = now(), end, rounds = 0;                                                               \
         for (int i = 0; i < CHAINS; i++)                                                                     \
             a[i] = (V){0} + (real)i;                                                                         \
