@@ -8,37 +8,58 @@
 
 /* The space that threads share, carved up. */
 typedef struct {
-    real *da; /* [panel][pair][slot][L] */
     real *dw, *dr[MAX_PHASES]; /* [panel][k][gate][L]: sums so far */
     real *db; /* [panel][slot][L] */
     real *ds; /* [row of strip][S][Hp] */
+    /* Of a block: */
+    real *da; /* [panel][pair][slot][L] */
     const real **x, **h[MAX_PHASES]; /* [pair] what the products of dW and dR read */
     real *x_tiles, *h_tiles[MAX_PHASES]; /* the same, gathered for them: [tile][pair][k of the tile] */
     real **dx; /* [pair] */
 } backward_space;
 
-static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, backward_space *space)
-{
-    size_t used = 0, size = sizeof(real), block = (size_t)job->block, strip = (size_t)job->strip;
-    size_t Hp = (size_t)(panels_of(job->H) * L), I = (size_t)job->I;
 #define PART(bytes)                                                                                          \
     (at ? at + used : NULL);                                                                                 \
     used += ((bytes) + 63) / 64 * 64
-    space->da = (real *)PART(block * Hp * c->slots * size);
-    space->dw = (real *)PART(I * Hp * c->gates * size);
+
+static size_t backward_sums_of(const cell *c, const pyrnn_job *job, char *at, backward_space *space)
+{
+    size_t used = 0, size = sizeof(real), strip = (size_t)job->strip;
+    size_t Hp = (size_t)(panels_of(job->H) * L);
+    space->dw = (real *)PART((size_t)job->I * Hp * c->gates * size);
     for (int i = 0; i < c->phases; i++) {
         space->dr[i] = (real *)PART((size_t)product_size(c, job->H, i) * size);
+    }
+    space->db = (real *)PART(Hp * c->slots * size);
+    space->ds = (real *)PART(strip * c->states * Hp * size);
+    return used;
+}
+
+static size_t backward_block_of(const cell *c, const pyrnn_job *job, char *at, backward_space *space)
+{
+    size_t used = 0, size = sizeof(real), block = (size_t)job->block;
+    size_t Hp = (size_t)(panels_of(job->H) * L);
+    space->da = (real *)PART(block * Hp * c->slots * size);
+    for (int i = 0; i < c->phases; i++) {
         space->h[i] = (const real **)PART(block * sizeof(real *));
         space->h_tiles[i] =
             (real *)PART(c->phase[i].count ? block * (size_t)phase_reads(c, job->H, i) * size : 0);
     }
-    space->db = (real *)PART(Hp * c->slots * size);
-    space->ds = (real *)PART(strip * c->states * Hp * size);
     space->x = (const real **)PART(block * sizeof(real *));
-    space->x_tiles = (real *)PART(block * I * size);
+    space->x_tiles = (real *)PART(block * (size_t)job->I * size);
     space->dx = (real **)PART(block * sizeof(real *));
-#undef PART
     return used;
+}
+#undef PART
+
+/* With the space of the block whose turn it is: where the time loop runs ahead, the one before is in use too. */
+static size_t backward_space_of(const cell *c, const pyrnn_job *job, char *at, int turn,
+                                backward_space *space)
+{
+    const size_t sums = backward_sums_of(c, job, at, space), each = backward_block_of(c, job, NULL, space);
+    if (at)
+        backward_block_of(c, job, at + sums + (size_t)turn * each, space);
+    return sums + (1 + (size_t)job->ahead) * each;
 }
 
 /* gradients.h: dx of some of the block's pairs. */
@@ -251,7 +272,7 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
     const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
     const int grain = panels_at_once(1);
     backward_space space;
-    backward_space_of(c, job, job->work, &space);
+    backward_space_of(c, job, job->work, b->turn, &space);
     backward_row *rows = (backward_row *)(job->work + job->work_shared + (size_t)number * job->work_thread);
     const ptrdiff_t state_size = c->states * panels_of(job->H) * L, step = job->by_units ? 1 : job->threads;
     ptrdiff_t n = 0;
@@ -306,8 +327,20 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                 backward_states_out(c, job, rows, n);
 }
 
-/* Blocks: half of the level-2 cache for the gate gradients; 256 pairs at least, for each block reads and
- * writes all of dW. */
+/* Blocks: half of the level-2 cache for the gate gradients; 256 pairs at least, for each block reads and writes all of
+ * dW. A single sequence, whose time loop one thread runs while others take the products of the block before, has eight of
+ * them, unless dW is far or they would be too short for what the cores then hand over. They are the same with one thread,
+ * or its sums would have other bits. */
+static ptrdiff_t backward_pairs(const cell *c, const pyrnn_job *job)
+{
+    const ptrdiff_t H = job->H, Hp = panels_of(H) * L, pair = Hp * c->slots * (ptrdiff_t)sizeof(real);
+    const ptrdiff_t most = min_of(max_of((ptrdiff_t)(job->l2 / 2) / pair, 256), job->pairs);
+    if (job->B > 1 || far_away(job, max_of(job->I, H) * Hp * c->gates))
+        return most;
+    const double enough = 4e6, flops = 2.0 * (2 * (double)job->I + (double)H) * (double)(Hp * c->gates);
+    return min_of(most, max_of(job->pairs / 8, (ptrdiff_t)(enough / flops)) + 1);
+}
+
 static void plan_backward(pyrnn_job *job)
 {
     const cell its = resolved(&job->layer), *c = &its;
@@ -315,11 +348,11 @@ static void plan_backward(pyrnn_job *job)
     choose_split(job, c, panels_at_once(1));
     if (!job->by_units)
         job->threads = allowed; /* more than rows, too: they share out the products */
-    ptrdiff_t pair = panels_of(job->H) * L * c->slots * (ptrdiff_t)sizeof(real);
-    job->block = min_of(max_of((ptrdiff_t)(job->l2 / 2) / pair, 256), job->pairs);
+    job->block = backward_pairs(c, job);
+    job->ahead = job->B == 1 && !job->by_units && job->threads > 1 && job->block < job->pairs;
     job->strip = max_of(min_of(job->B, job->block), 1);
     backward_space space;
-    job->work_shared = backward_space_of(c, job, NULL, &space);
+    job->work_shared = backward_space_of(c, job, NULL, 0, &space);
     ptrdiff_t rows = job->by_units ? job->strip : job->strip / job->threads + 1;
     job->work_thread = ((size_t)rows * sizeof(backward_row) + 63) / 64 * 64;
 }

@@ -310,11 +310,44 @@ static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
     return s;
 }
 
+/* The time loop of a block. */
+static void backward_block(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
+                           const pyrnn_block *b)
+{
+    if (job->by_units)
+        kernels_of_job(kernels, job)->backward(job, b, me, me->own);
+    else
+        EACH_PART (part, me) {
+            pyrnn_walk alone = walk_alone();
+            kernels_of_job(kernels, job)->backward(job, b, &alone, part);
+        }
+    EACH_PART (part, me)
+        kernels->gather(job, b, part, job->threads);
+    EACH_PART (part, me)
+        kernels->products(job, b, part, job->threads);
+}
+
+/* The same, its products left to the round of the next block's, and those of the block before, which the other parts take. */
+static void backward_ahead(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
+                           const pyrnn_block *b, const pyrnn_block *before)
+{
+    EACH_PART (part, me)
+        if (part == 0) {
+            pyrnn_walk alone = walk_alone();
+            kernels_of_job(kernels, job)->backward(job, b, &alone, part);
+            kernels->gather(job, b, 0, 1);
+        } else if (!b->starts)
+            kernels->products(job, before, part - 1, job->threads - 1);
+    if (b->ends)
+        EACH_PART (part, me)
+            kernels->products(job, b, part, job->threads);
+}
+
 /* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums
  * over nothing come out as zeros. Runs in every thread. */
 static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
-    pyrnn_block b = {.first = 1};
+    pyrnn_block b = {.first = 1}, before = b;
     do {
         b.p1 = b.p0 + job->strip < job->B ? b.p0 + job->strip : job->B;
         b.s1 = b.p0 < b.p1 ? job_length(job, b.p0) : 0;
@@ -322,17 +355,12 @@ static void backward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_j
         do {
             b.s0 = block_start(job, &b);
             b.ends = b.s0 == 0;
-            if (job->by_units)
-                kernels_of_job(kernels, job)->backward(job, &b, me, me->own);
+            if (job->ahead)
+                backward_ahead(me, kernels, job, &b, &before);
             else
-                EACH_PART (part, me) {
-                    pyrnn_walk alone = walk_alone();
-                    kernels_of_job(kernels, job)->backward(job, &b, &alone, part);
-                }
-            EACH_PART (part, me)
-                kernels->gather(job, &b, part);
-            EACH_PART (part, me)
-                kernels->products(job, &b, part);
+                backward_block(me, kernels, job, &b);
+            before = b;
+            b.turn = job->ahead && !b.turn;
             b.first = b.starts = 0;
             b.s1 = b.s0;
         } while (!b.ends);

@@ -79,28 +79,28 @@ static void gather(int gates, const real *const *a, ptrdiff_t K, ptrdiff_t pairs
     }
 }
 
-static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int thread)
+static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, int parts)
 {
     const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
-    backward_space_of(c, job, job->work, &space);
+    backward_space_of(c, job, job->work, b->turn, &space);
     ptrdiff_t pairs = block_pairs(job, b);
-    share mine = share_of(pairs, thread, job->threads);
+    share mine = share_of(pairs, part, parts);
     gather(c->gates, space.x, job->I, pairs, mine, space.x_tiles);
     for (int i = 0; i < c->phases; i++)
         gather(c->phase[i].count, space.h[i], phase_reads(c, job->H, i), pairs, mine, space.h_tiles[i]);
 }
 
-/* sum[panel][k][gate] += a' dG over the block's pairs, for this thread's tiles; `tiles` are a's K elements of each
+/* sum[panel][k][gate] += a' dG over the block's pairs, for this part's tiles; `tiles` are a's K elements of each
  * pair, gathered, and the gates are the slots first..first+gates-1 of so many units. */
-static void weight_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
-                             const pyrnn_block *b, ptrdiff_t pairs, int first, int gates, ptrdiff_t units,
-                             const real *tiles, ptrdiff_t K, real *sum, int thread)
+static void weight_gradients(const cell *c, const backward_space *space, const pyrnn_block *b,
+                             ptrdiff_t pairs, int first, int gates, ptrdiff_t units, const real *tiles,
+                             ptrdiff_t K, real *sum, int part, int parts)
 {
     const int at_once = panels_at_once(gates);
     const ptrdiff_t panels = panels_of(units), groups = (panels + at_once - 1) / at_once, step = c->slots * L;
     const row_split split = split_rows(gates ? K : 0, tile_rows(at_once * gates));
-    const share mine = share_of(groups * split.tiles, thread, job->threads);
+    const share mine = share_of(groups * split.tiles, part, parts);
     for (ptrdiff_t task = mine.from; task < mine.to; task++) {
         ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
         ptrdiff_t k = tile * split.rows + min_of(tile, split.more);
@@ -142,9 +142,9 @@ NOINLINE static void slot_sums(int n, ptrdiff_t step, const real *da, ptrdiff_t 
 }
 
 static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
-                           const pyrnn_block *b, ptrdiff_t pairs, int thread)
+                           const pyrnn_block *b, ptrdiff_t pairs, int part, int parts)
 {
-    share mine = share_of(panels_of(job->H), thread, job->threads);
+    share mine = share_of(panels_of(job->H), part, parts);
     for (ptrdiff_t panel = mine.from; panel < mine.to; panel++)
         /* Of what comes before biases there are no sums, nor of the projection's slot, which is the last. */
         for (int k = c->slot_x, n; k < c->slots - (c->projected > 0); k += n) {
@@ -154,21 +154,20 @@ static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_s
         }
 }
 
-static void products(const pyrnn_job *job, const pyrnn_block *b, int thread)
+static void products(const pyrnn_job *job, const pyrnn_block *b, int part, int parts)
 {
     const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
-    backward_space_of(c, job, job->work, &space);
+    backward_space_of(c, job, job->work, b->turn, &space);
     ptrdiff_t pairs = block_pairs(job, b);
     if (job->dx && !job->tells) /* who tells has done it step by step */
-        input_gradients(c, job, &space, pairs, share_of(pairs, thread, job->threads));
-    weight_gradients(c, job, &space, b, pairs, 0, c->gates, job->H, space.x_tiles, job->I, space.dw, thread);
+        input_gradients(c, job, &space, pairs, share_of(pairs, part, parts));
+    weight_gradients(c, &space, b, pairs, 0, c->gates, job->H, space.x_tiles, job->I, space.dw, part, parts);
     for (int i = 0; i < c->phases; i++)
-        weight_gradients(c, job, &space, b, pairs, c->phase[i].first, c->phase[i].count,
-                         phase_units(c, job->H, i), space.h_tiles[i], phase_reads(c, job->H, i), space.dr[i],
-                         thread);
+        weight_gradients(c, &space, b, pairs, c->phase[i].first, c->phase[i].count, phase_units(c, job->H, i),
+                         space.h_tiles[i], phase_reads(c, job->H, i), space.dr[i], part, parts);
     if (job->db_ih || job->db_hh || job->dunits)
-        bias_gradients(c, job, &space, b, pairs, thread);
+        bias_gradients(c, job, &space, b, pairs, part, parts);
 }
 
 /* out[block[slot]*H + unit] = sum[panel][first + slot][lane] */
@@ -185,7 +184,7 @@ static void finish(const pyrnn_job *job, int thread)
 {
     const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
-    backward_space_of(c, job, job->work, &space);
+    backward_space_of(c, job, job->work, 0, &space);
     unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
     for (int i = 0; i < c->phases; i++)
         unpack_columns(c->phase[i].count, phase_blocks(c, i), phase_reads(c, job->H, i),

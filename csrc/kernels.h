@@ -45,7 +45,9 @@ typedef struct {
 
     /* How the call is cut up: sizes of blocks and shares of threads, never results. */
     size_t l2;       /* bytes of a core's level-2 cache */
+    double round_flops; /* of a thread in a step, at least, for units to be shared */
     int by_units; /* threads share the units of every row, with a round a phase of a step, and not the rows */
+    int ahead; /* of one row: one runs the time loop of a block while the others take the products of the block before */
     int back; /* the first step takes the panels from the last one back */
     ptrdiff_t strip; /* rows that run together */
     ptrdiff_t block; /* (step, row) pairs, at most, whose gates are in work at once */
@@ -82,6 +84,7 @@ typedef struct {
     ptrdiff_t p0, p1, s0, s1;
     int first; /* the first block of the call: gradients of weights start here */
     int starts, ends; /* the first and the last block of its strip: gradients of states go in and come out */
+    int turn; /* which of the two spaces for blocks it has, where the time loop runs ahead */
 } pyrnn_block;
 
 /* A prepared step, which the kernels continue with what they need. */
@@ -163,9 +166,9 @@ typedef struct {
     /* Set threads (from the most that are allowed), by_units, strip, block and the sizes of work. */
     void (*plan_forward)(pyrnn_job *job);
     void (*plan_backward)(pyrnn_job *job);
-    /* After a block's time loop: first one, then the other. */
-    void (*gather)(const pyrnn_job *job, const pyrnn_block *block, int thread);
-    void (*products)(const pyrnn_job *job, const pyrnn_block *block, int thread);
+    /* After a block's time loop: first one, then the other; a part of so many. */
+    void (*gather)(const pyrnn_job *job, const pyrnn_block *block, int part, int parts);
+    void (*products)(const pyrnn_job *job, const pyrnn_block *block, int part, int parts);
     void (*finish)(const pyrnn_job *job, int thread); /* after the last block */
     pyrnn_part_function *attend, *attend_weights, *attend_back; /* of a pyrnn_attention_job, one phase */
     pyrnn_part_function *linear_forward, *linear_backward; /* of a pyrnn_linear_job, two phases */
@@ -233,6 +236,10 @@ pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, 
 
 /* parts.c: all parts of all phases of a job, no part of one before every part of the one before is done. */
 void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts);
+
+/* machine.c */
+size_t pyrnn_level2(void);
+double pyrnn_round_flops(void);
 
 /* plan.c: how many of the threads that are allowed pay for so many operations. */
 int pyrnn_useful_threads(int threads, double flops);

@@ -1,7 +1,5 @@
 /* From a judged call to a job: rows sorted, threads chosen, work carved up. */
-#include <stdatomic.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kernels.h"
 
@@ -40,25 +38,10 @@ static size_t sort_size(const pyrnn_sequence *seq)
     return (numbers * sizeof(ptrdiff_t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static size_t cache_size(void)
-{
-    static atomic_size_t size;
-    size_t bytes = atomic_load(&size);
-    if (!bytes) {
-        long found = 0;
-#ifdef _SC_LEVEL2_CACHE_SIZE
-        found = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#endif
-        bytes = found > 0 ? (size_t)found : 1u << 20;
-        atomic_store(&size, bytes);
-    }
-    return bytes;
-}
-
-/* Waking a thread costs some microseconds, on a busy machine more, so each is given about 30 us of work at least. */
+/* Waking a thread costs some microseconds, on a busy machine more, so each is given about 20 us of work at least. */
 int pyrnn_useful_threads(int threads, double flops)
 {
-    const double flops_each = 3e6;
+    const double flops_each = 2e6;
     const int most = 128; /* of one call's threads: a slip must not start a million */
     if (!pyrnn_crew_possible())
         return 1;
@@ -106,7 +89,8 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
 {
     ptrdiff_t T = seq->T, B = seq->B, I = layer->inputs, H = layer->units, pairs = T * B;
     const pyrnn_kernels *kernels = pyrnn_kernels_of(isa, layer->dtype);
-    *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = cache_size()};
+    *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = pyrnn_level2()};
+    job->round_flops = pyrnn_round_flops();
     job->layer = *layer, job->form = form_of(layer), job->seed = seq->seed;
     if (seq->lengths) {
         pairs = 0;

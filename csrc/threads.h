@@ -20,19 +20,17 @@ INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
 }
 
 /* Few rows a thread: a tile of them does little with each weight that it loads, and sharing units means that every
- * thread loads its own weights alone, into its own cache. That pays where a step is long enough for the end of its rounds,
- * about 0.2 us on two cores: from 60,000 operations a thread on, 0.5 us. Otherwise there are no more threads than
- * rows. */
+ * thread loads its own weights alone, into its own cache. That pays where a step is long enough for the end of its rounds
+ * (machine.c). Otherwise there are no more threads than rows. */
 static void choose_split(pyrnn_job *job, const cell *c, int grain)
 {
-    const double flops_each = 6e4;
     ptrdiff_t groups = (panels_of(job->H) + grain - 1) / grain;
     double weights = 0;
     for (int i = 0; i < c->phases; i++)
         weights +=
             (double)c->phase[i].count * (double)phase_reads(c, job->H, i) * (double)phase_units(c, job->H, i);
     double step = 2 * weights * (double)job->B;
-    ptrdiff_t most = min_of((ptrdiff_t)min_of((ptrdiff_t)(step / flops_each), 1 << 20), groups);
+    ptrdiff_t most = min_of((ptrdiff_t)min_of((ptrdiff_t)(step / job->round_flops), 1 << 20), groups);
     int threads = (int)min_of(job->threads, most);
     /* A tile of four rows is nearly as fast as a full one, unless the weights come from far for each thread anew. */
     const int enough = far_away(job, (ptrdiff_t)weights) ? tile_rows(4) : 4;
