@@ -33,7 +33,7 @@ static inline long long progress_await(pyrnn_progress *progress, long long steps
         if (spins < SPINS)
             spin_pause();
         else
-            pyrnn_crew_busy(crew_yield());
+            crew_yield();
     return known;
 }
 

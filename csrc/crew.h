@@ -28,7 +28,6 @@ typedef struct {
     pyrnn_seat *seats;
     int parts, own;
     int at; /* of this round: -1 before anything, else the first part that may not be done */
-    long long put_aside; /* nanoseconds for which the core was somebody else's while this walk waited */
     long long round;
 } pyrnn_walk;
 
@@ -76,19 +75,24 @@ static inline long long crew_now(void) /* nanoseconds */
     return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
-/* Gives the core away for a moment. For how many nanoseconds somebody else then had it, if that was long; else 0. */
-static inline long long crew_yield(void)
+/* pool.c: somebody who waited was put aside for so many nanoseconds. The machine is busy: calls do without helpers for a
+ * while, for one that is put aside within a part keeps all others waiting. */
+void pyrnn_crew_busy(long long lost);
+
+/* Gives the core away for a moment, and reports when somebody else then had it for long. */
+static inline void crew_yield(void)
 {
     const long long is_long = 500000;
     const long long before = crew_now();
     sched_yield();
     const long long lost = crew_now() - before;
-    return lost > is_long ? lost : 0;
+    if (lost > is_long)
+        pyrnn_crew_busy(lost);
 }
 
 /* Waits for a part to be done (0), or claims it when its owner does not (1). Spins for some microseconds, then gives
  * the core away at every turn: whoever has the part may want it. */
-static inline int seat_wait(pyrnn_seat *seat, long long round, long long *put_aside)
+static inline int seat_wait(pyrnn_seat *seat, long long round)
 {
     enum { AT_ONCE = 100, PATIENCE = 300, SPINS = 1000 }; /* looks: without a pause between them, ... */
     for (int spins = 0; !seat_done(seat, round); spins++) {
@@ -98,7 +102,7 @@ static inline int seat_wait(pyrnn_seat *seat, long long round, long long *put_as
             return 1;
         }
         if (spins >= SPINS)
-            *put_aside += crew_yield();
+            crew_yield();
         else if (spins >= AT_ONCE)
             spin_pause();
     }
@@ -122,7 +126,7 @@ static inline int walk_next(pyrnn_walk *me)
         }
     }
     for (; me->at < me->parts; me->at++)
-        if (seat_wait(&me->seats[me->at], me->round, &me->put_aside))
+        if (seat_wait(&me->seats[me->at], me->round))
             return me->at;
     me->at = -1;
     me->round++;
@@ -152,10 +156,6 @@ static inline share share_of(ptrdiff_t n, int part, int parts)
 /* pool.c: calls work(context, number) with number 0 in this thread and with others, each at most once and each below
  * `most`, in as many threads as have time for it; returns when none of them is at it any more. */
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most);
-
-/* pool.c: somebody who waited was put aside for so many nanoseconds. If not 0 the machine is busy: calls do without
- * helpers for a while, for one that is put aside within a part keeps all others waiting. */
-void pyrnn_crew_busy(long long put_aside);
 
 /* pool.c: whether there can be more than the caller. */
 int pyrnn_crew_possible(void);

@@ -19,7 +19,6 @@ static void walk(void *context, int number)
     fp_state before = denormals_off();
     c->work(&me, c->kernels, &c->job);
     fp_restore(before);
-    pyrnn_crew_busy(me.put_aside);
 }
 
 /* In as many threads as the job has, if they come. */

@@ -82,7 +82,6 @@ static void walk(void *context, int number)
         EACH_PART (part, &me)
             finish(c, part);
     fp_restore(before);
-    pyrnn_crew_busy(me.put_aside);
 }
 
 /* Rows come from memory: a byte takes as long as three operations of a product. */

@@ -18,7 +18,6 @@ static void walk(void *context, int number)
         EACH_PART (part, &me)
             t->kernel(t->job, phase, part);
     fp_restore(before);
-    pyrnn_crew_busy(me.put_aside);
 }
 
 void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts)

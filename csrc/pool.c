@@ -45,6 +45,7 @@ static helper pool[MOST_HELPERS];
 static int helpers;
 static atomic_uint posted; /* changes with every post */
 static atomic_llong alone_until; /* nanoseconds of the clock: the machine was busy a short while ago */
+static atomic_llong alone_for; /* nanoseconds */
 
 /* Called with the lock held. */
 static post *free_seat(void)
@@ -55,17 +56,22 @@ static post *free_seat(void)
     return NULL;
 }
 
-/* A tenth of the time is lost at most, should it be so each time. A program that has the core for good gives it back after
- * slices of 3 to 5 ms; whatever took it for longer is no reason to expect the same again. */
-void pyrnn_crew_busy(long long put_aside)
+/* What took the core may have been the threads of another library, which look out for work for a millisecond and then sleep: so
+ * calls do without helpers for as long as the core was lost, and for four times as long as before where it is lost again
+ * within that time of the end. A program that has the core for good, and gives it back after slices of 3 to 5 ms, so
+ * takes a tenth of the time at most. */
+void pyrnn_crew_busy(long long lost)
 {
-    const long long most = 50000000, alone = 10 * put_aside < most ? 10 * put_aside : most;
-    if (put_aside == 0)
+    const long long most = 50000000, now = crew_now();
+    const long long until = atomic_load_explicit(&alone_until, memory_order_relaxed);
+    long long alone = atomic_load_explicit(&alone_for, memory_order_relaxed);
+    alone = now < until + alone && 4 * alone > lost ? 4 * alone : lost;
+    if (alone > most)
+        alone = most;
+    if (now + alone < until) /* a short loss does not end what a long one began */
         return;
-    const long long until = crew_now() + alone;
-    /* A short loss does not end what a long one began. */
-    if (until > atomic_load_explicit(&alone_until, memory_order_relaxed))
-        atomic_store_explicit(&alone_until, until, memory_order_relaxed);
+    atomic_store_explicit(&alone_for, alone, memory_order_relaxed);
+    atomic_store_explicit(&alone_until, now + alone, memory_order_relaxed);
 }
 
 /* Whether there was a post since `seen` within the time that a helper looks out for one. */
@@ -209,7 +215,7 @@ static void withdraw(post *mine)
         if (spins < SPINS)
             spin_pause();
         else
-            pyrnn_crew_busy(crew_yield());
+            crew_yield();
 }
 
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most)
@@ -236,6 +242,6 @@ void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int 
 
 int pyrnn_crew_possible(void) { return 0; }
 
-void pyrnn_crew_busy(long long put_aside) { (void)put_aside; }
+void pyrnn_crew_busy(long long lost) { (void)lost; }
 
 #endif
