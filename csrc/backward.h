@@ -168,7 +168,7 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
     }
     const span k = {panels_of(phase_units(c, job->H, through)), c->phase[through].count * L, panel_step};
     const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel */
-    const pass walk = pass_of(panels, 1, n, turn);
+    const pass walk = pass_of(panels, 1, n, turn, k.runs * k.length, near_reals(job));
     const int far = far_away(job, (panels.to - panels.from) * column);
     const row_split split = split_rows(n, tile_rows(walk.at_once));
     int any = !last;

@@ -42,7 +42,7 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
     const ptrdiff_t I = job->I, width = c->gates * L;
     const span k = {1, I, 0};
-    const pass walk = pass_of(panels, c->gates, n, job->back);
+    const pass walk = pass_of(panels, c->gates, n, job->back, I, near_reals(job));
     const int far = far_away(job, (panels.to - panels.from) * I * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
     grid out = {.row = width};
@@ -96,7 +96,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
             }
         return;
     }
-    const pass walk = pass_of(panels, count, n, back);
+    const pass walk = pass_of(panels, count, n, back, K, near_reals(job));
     const int far = far_away(job, (panels.to - panels.from) * K * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * count));
     if (job->by_units) /* what others have just written comes from their caches: all of it at once, not line by line */

@@ -44,7 +44,7 @@ typedef struct {
     ptrdiff_t dx_step, dx_row;
 
     /* How the call is cut up: sizes of blocks and shares of threads, never results. */
-    size_t l2;       /* bytes of a core's level-2 cache */
+    size_t l1, l2; /* bytes of a core's level-1 cache for data, and of its level-2 cache */
     double round_flops; /* of a thread in a step, at least, for units to be shared */
     int by_units; /* threads share the units of every row, with a round a phase of a step, and not the rows */
     int ahead; /* of one row: one runs the time loop of a block while the others take the products of the block before */
@@ -238,6 +238,7 @@ pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, 
 void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts);
 
 /* machine.c */
+size_t pyrnn_level1(void);
 size_t pyrnn_level2(void);
 double pyrnn_round_flops(void);
 

@@ -8,20 +8,34 @@
 #include <cpuid.h>
 #endif
 
+/* What sysconf says of a cache, and something usual where it does not; `known` is 0 before the first call. */
+static size_t cache_size(atomic_size_t *known, int name, size_t usual)
+{
+    size_t bytes = atomic_load(known);
+    if (!bytes) {
+        const long found = sysconf(name);
+        bytes = found > 0 ? (size_t)found : usual;
+        atomic_store(known, bytes);
+    }
+    return bytes;
+}
+
+#ifndef _SC_LEVEL1_DCACHE_SIZE /* a number that no system has a meaning for */
+enum { _SC_LEVEL1_DCACHE_SIZE = -1, _SC_LEVEL2_CACHE_SIZE = -1 };
+#endif
+
+/* Bytes of a core's level-1 cache for data. */
+size_t pyrnn_level1(void)
+{
+    static atomic_size_t size;
+    return cache_size(&size, _SC_LEVEL1_DCACHE_SIZE, 1u << 15);
+}
+
 /* Bytes of a core's level-2 cache. */
 size_t pyrnn_level2(void)
 {
     static atomic_size_t size;
-    size_t bytes = atomic_load(&size);
-    if (!bytes) {
-        long found = 0;
-#ifdef _SC_LEVEL2_CACHE_SIZE
-        found = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#endif
-        bytes = found > 0 ? (size_t)found : 1u << 20;
-        atomic_store(&size, bytes);
-    }
-    return bytes;
+    return cache_size(&size, _SC_LEVEL2_CACHE_SIZE, 1u << 20);
 }
 
 /* Bytes of the level-3 cache that the cores of this one's neighbourhood share; 0 where the CPU does not say. Not sysconf: on

@@ -55,10 +55,20 @@ typedef struct {
     int groups, panels; /* panels in each group */
 } bite;
 
-INLINE pass pass_of(share panels, int gates, ptrdiff_t rows, int back)
+/* Groups of a single row's bite, whose product has so many k; `near`: reals that the level-1 cache holds. If it holds a good
+ * part of them all, but not all, a bite is no larger than what it keeps from the end of one pass to the next's beginning. */
+INLINE int groups_at_once(int sums, ptrdiff_t groups, ptrdiff_t k, ptrdiff_t near)
 {
-    const int at_once = panels_at_once(gates), sums = at_once * gates;
-    row_split full = split_rows((panels.to - panels.from) / at_once, rows == 1 ? MAX_SUMS / sums : 1);
+    const ptrdiff_t each = sums * L * k, all = groups * each, kept = near * 9 / 10;
+    const int most = MAX_SUMS / sums;
+    return all > near && all <= 8 * near ? (int)max_of(min_of(most, kept / each), 1) : most;
+}
+
+INLINE pass pass_of(share panels, int gates, ptrdiff_t rows, int back, ptrdiff_t k, ptrdiff_t near)
+{
+    const int at_once = panels_at_once(gates);
+    const ptrdiff_t groups = (panels.to - panels.from) / at_once;
+    row_split full = split_rows(groups, rows == 1 ? groups_at_once(at_once * gates, groups, k, near) : 1);
     int rest = (panels.to - panels.from) % at_once != 0;
     return (pass){panels, at_once, full, full.tiles + rest, back};
 }

@@ -89,7 +89,13 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
 {
     ptrdiff_t T = seq->T, B = seq->B, I = layer->inputs, H = layer->units, pairs = T * B;
     const pyrnn_kernels *kernels = pyrnn_kernels_of(isa, layer->dtype);
-    *job = (pyrnn_job){.T = T, .B = B, .I = I, .H = H, .reverse = seq->reverse != 0, .l2 = pyrnn_level2()};
+    *job = (pyrnn_job){.T = T,
+                       .B = B,
+                       .I = I,
+                       .H = H,
+                       .reverse = seq->reverse != 0,
+                       .l1 = pyrnn_level1(),
+                       .l2 = pyrnn_level2()};
     job->round_flops = pyrnn_round_flops();
     job->layer = *layer, job->form = form_of(layer), job->seed = seq->seed;
     if (seq->lengths) {

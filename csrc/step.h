@@ -39,7 +39,8 @@ INLINE void step_phase(const cell *c, point_function *point, int phase, const st
     const ptrdiff_t I = job->I, H = job->H;
     const real *packed = (const real *)job->packed;
     const real *a = phase == 0 ? row->prev[0] : row->saved + c->phase[phase].source * H;
-    const pass walk = pass_of((share){0, panels_of(H)}, count, 1, job->back);
+    const pass walk =
+        pass_of((share){0, panels_of(H)}, count, 1, job->back, (c->phases == 1 ? I : 0) + H, near_reals(job));
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);
         const ptrdiff_t at = b.panel * count * L, vecs = b.panels * count;

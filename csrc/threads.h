@@ -19,6 +19,9 @@ INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
     return (size_t)reals * sizeof(real) > job->l2 / 2;
 }
 
+/* Reals that a core's level-1 cache holds. */
+INLINE ptrdiff_t near_reals(const pyrnn_job *job) { return (ptrdiff_t)(job->l1 / sizeof(real)); }
+
 /* Few rows a thread: a tile of them does little with each weight that it loads, and sharing units means that every
  * thread loads its own weights alone, into its own cache. That pays where a step is long enough for the end of its rounds
  * (machine.c). Otherwise there are no more threads than rows. */
