@@ -33,8 +33,11 @@ INLINE V backward_state(const cell *c, const pyrnn_job *job, const backward_row 
         d = d + through;
     if (row->carry == CARRY_NONE)
         d = vset(0);
-    if (q == 0)
+    if (q == 0) {
         d = d + get(row->dy + j, n);
+        if (job->order) /* as forward */
+            __builtin_prefetch(row->dy + j - step_of(job, job->dy_step));
+    }
     if (c->general)
         *past = zone_gradient(job, q, row->key[q], j, &d);
     return d;

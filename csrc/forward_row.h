@@ -89,6 +89,8 @@ INLINE void forward_state(const cell *c, const pyrnn_job *job, const forward_row
     put(row->next[q] + j, s, n);
     if (row->y && q == 0)
         put(row->y + j, s, n);
+    if (job->order && q == 0) /* the next step's: no stream that the CPU would see coming */
+        __builtin_prefetch((row->y ? row->y : row->next[0]) + j + step_of(job, job->y_step), 1);
 }
 
 /* A unit panel of one row: from pre-activations to the next state. `units` are the pack's, of a general cell. */

@@ -1,6 +1,9 @@
 /* What follows a block's time loop: the products of its gate gradients with weights (dx), inputs (dW) and
  * states (dR), and their sums (biases). Tiles are shared out over threads; each is computed by one. */
 
+/* How many pairs before its turn memory of a pair is asked for: they may lie anywhere. */
+enum { AHEAD = 8 };
+
 /* dx = dG @ W for some of the block's pairs, of few inputs: sums of vectors, whose lanes are added at the end. */
 INLINE void few_gradients(const cell *c, int gates, const pyrnn_job *job, const backward_space *space,
                           ptrdiff_t pairs, share mine, const real *w)
@@ -58,8 +61,10 @@ NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const 
             product(rows, (int)m, &out, NULL, a, k, w,
                     ahead_of(far ? w + m * column : NULL, tile, k.runs * k.length, m));
             for (int r = 0; r < rows; r++)
-                for (ptrdiff_t v = 0; v < m; v++)
+                for (ptrdiff_t v = 0; v < m; v++) {
+                    __builtin_prefetch(space->dx[min_of(r0 + r + AHEAD, mine.to - 1)] + i0 + v * L, 1);
                     put(space->dx[r0 + r] + i0 + v * L, sums[r * m + v], I - i0 - v * L);
+                }
         }
     }
 }
@@ -73,8 +78,10 @@ static void gather(int gates, const real *const *a, ptrdiff_t K, ptrdiff_t pairs
         n = split_size(&split, tile);
         for (ptrdiff_t i = 0; i < n; i += L) {
             real *to = out + k * pairs + i;
-            for (ptrdiff_t pair = mine.from; pair < mine.to; pair++)
+            for (ptrdiff_t pair = mine.from; pair < mine.to; pair++) {
+                __builtin_prefetch(a[min_of(pair + AHEAD, mine.to - 1)] + k + i);
                 put(to + pair * n, get(a[pair] + k + i, n - i), n - i);
+            }
         }
     }
 }

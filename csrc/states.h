@@ -6,6 +6,9 @@ INLINE ptrdiff_t time_of(const pyrnn_job *job, ptrdiff_t length, ptrdiff_t s)
     return job->reverse ? length - 1 - s : s;
 }
 
+/* How far an array's next step lies behind this one. */
+INLINE ptrdiff_t step_of(const pyrnn_job *job, ptrdiff_t step) { return job->reverse ? -step : step; }
+
 INLINE int cut_before(const pyrnn_job *job, ptrdiff_t row, ptrdiff_t length, ptrdiff_t s)
 {
     if (!job->reset || (job->reverse && s == 0))
