@@ -113,7 +113,7 @@ pyrnn_status pyrnn_backward_chain(int n, int at_once, const pyrnn_sequence *seqs
 /* Whether a layer is faster whole in one of `at_once` threads than shared out over those that it gets alone. */
 static int layer_gains(const pyrnn_sequence *seq, const void *packed, int use, int at_once)
 {
-    const double flops_least = 3e6; /* as for any thread (plan.c) */
+    const double flops_least = 3e6; /* some 30 us of work */
     const double flops_lead =
         6e3; /* of a step, for each step of the call; more cost more at the ends than rounds do */
     const ptrdiff_t steps_least = 4 * LEAD;

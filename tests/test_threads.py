@@ -14,8 +14,8 @@ from .cells import layer_of
 from .problems import WEIGHTS, assert_same, infer, problem, ragged, run
 from .processes import python
 
-# B, I, H: few rows share out their units, many the rows.
-SHAPES = {"one row": (1, 3, 400), "few rows": (3, 5, 400), "many rows": (40, 33, 80)}
+# B, I, H: few rows share out their units, many the rows; one with few units runs ahead of the products of its gradients.
+SHAPES = {"one row": (1, 3, 400), "few rows": (3, 5, 400), "many rows": (40, 33, 80), "one slim row": (1, 20, 24)}
 
 each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 

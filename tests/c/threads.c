@@ -316,9 +316,12 @@ static void callers_share_helpers(const net *n)
 
 int main(int argc, char **argv)
 {
-    /* A call gets a thread for every 10 million operations, and runs beside another from 4 million on. */
+    /* A call gets a thread for every 2 million operations, and runs beside another from 4 million on. */
     const double three_threads = 3.1e7, side_by_side = 8e6;
-    const shape shapes[] = {{"units shared", 1, 64, 256}, {"rows shared", 24, 16, 64}, {"slim", 3, 8, 200}};
+    const shape shapes[] = {{"units shared", 1, 64, 256},
+                            {"rows shared", 24, 16, 64},
+                            {"slim", 3, 8, 200},
+                            {"time loop ahead", 1, 20, 24}};
     if (argc > 1)
         repetitions = atoi(argv[1]);
     for (int cell = 0; cell < PYRNN_CELLS; cell++)
