@@ -251,13 +251,19 @@ static void set_mask(pyrnn_job *job, const void *mask)
 
 static void forward(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
-    if (job->by_units)
-        kernels_of_job(kernels, job)->forward(job, me, me->own);
-    else
+    share steps = {0, job->T};
+    if (job->by_units) {
+        kernels_of_job(kernels, job)->forward(job, me, me->own, steps);
+        return;
+    }
+    do {
+        steps.to = job->T - steps.from < job->steps ? job->T : steps.from + job->steps;
         EACH_PART (part, me) {
             pyrnn_walk alone = walk_alone();
-            kernels_of_job(kernels, job)->forward(job, &alone, part);
+            kernels_of_job(kernels, job)->forward(job, &alone, part, steps);
         }
+        steps.from = steps.to;
+    } while (steps.to < job->T);
 }
 
 pyrnn_status pyrnn_prepare_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out, pyrnn_call *call)

@@ -193,24 +193,25 @@ INLINE ptrdiff_t forward_known(const pyrnn_job *job, ptrdiff_t s)
     return job->behind ? (ptrdiff_t)progress_await(job->behind, min_of(s + LEAD, job->T)) : job->T;
 }
 
-/* The rows of one strip from their first step to their last. */
+/* Some steps of the rows of one strip. */
 INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me,
-                          const forward_space *space, ptrdiff_t n)
+                          const forward_space *space, ptrdiff_t n, share steps)
 {
     const real *packed = (const real *)job->packed;
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
     const int grain = forward_grain(c);
     forward_row *rows = space->rows;
     const ptrdiff_t in_strip = n;
-    if (c->general && job->mask)
+    if (c->general && job->mask && steps.from == 0)
         EACH_PART (part, me)
             if (part == 0)
                 forward_mask_initial(c, job, packed + lay.zero, rows, n);
     /* Who reads y must not wait long for the first of it, and finds the strips before this one done. */
     ptrdiff_t most = job->tells ? LEAD : job->T;
     pyrnn_progress *tells = rows[n - 1].p == job->B - 1 ? job->tells : NULL;
-    for (ptrdiff_t s = 0; (n = still_active(rows, n, s)) > 0; most = min_of(2 * most, job->T)) {
-        ptrdiff_t pairs = 0, end = s, until = min_of(forward_known(job, s), s + most);
+    for (ptrdiff_t s = steps.from; s < steps.to && (n = still_active(rows, n, s)) > 0;
+         most = min_of(2 * most, job->T)) {
+        ptrdiff_t pairs = 0, end = s, until = min_of(min_of(forward_known(job, s), s + most), steps.to);
         for (ptrdiff_t m = n; m > 0 && end < until && pairs + m <= job->block;
              m = still_active(rows, m, ++end))
             for (ptrdiff_t r = 0; r < m; r++)
@@ -239,14 +240,17 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                 progress_tell(tells, s + 1);
         }
     }
+    if (steps.to < job->T)
+        return;
     EACH_PART (part, me)
         for (ptrdiff_t r = part; r < in_strip; r += me->parts)
             forward_end(c, job, packed + lay.zero, rows + r);
 }
 
-/* All rows, by units; or those of part `number`, alone. Rows are dealt out in turn: each part gets long and short
- * sequences alike, still sorted. */
-INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me, int number)
+/* Some steps of all rows, by units; or of those of part `number`, alone. Rows are dealt out in turn: each part gets long and
+ * short sequences alike, still sorted. */
+INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me, int number,
+                    share steps)
 {
     forward_space space;
     char *own = job->work + job->work_shared + (size_t)number * job->work_thread;
@@ -256,14 +260,29 @@ INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, 
         forward_shared(c, job, job->work, &space);
     forward_own(job, own + used, &space);
     for (ptrdiff_t p = job->by_units ? 0 : number, n; p < job->B;) {
-        for (n = 0; p < job->B && n < job->strip; p += step, n++)
-            space.rows[n] =
-                (forward_row){.p = p,
-                              .row = job_row(job, p),
-                              .length = job_length(job, p),
-                              .saved = c->phases > 1 ? space.scratch + n * c->saves * job->H : NULL};
-        forward_strip(c, point, job, me, &space, n);
+        for (n = 0; p < job->B && n < job->strip; p += step, n++) {
+            forward_row *row = space.rows + n;
+            *row = (forward_row){.p = p,
+                                 .row = job_row(job, p),
+                                 .length = job_length(job, p),
+                                 .saved = c->phases > 1 ? space.scratch + n * c->saves * job->H : NULL};
+            if (steps.from > 0 && row->length > 0) /* as if it came from the step before, or its last one */
+                forward_places(c, job, row, min_of(steps.from, row->length) - 1);
+        }
+        forward_strip(c, point, job, me, &space, n, steps);
     }
+}
+
+/* Steps that threads which share out rows go through in a round: two milliseconds, and whole blocks. One that comes late, since
+ * somebody else had its core, is not missed for longer. */
+static ptrdiff_t forward_round(const pyrnn_job *job)
+{
+    const double flops_each = 2e8;
+    if (job->threads == 1 || job->by_units)
+        return job->T;
+    const ptrdiff_t block = max_of(job->block / job->strip, 1);
+    const double blocks = flops_each * job->threads * (double)job->T / (job->flops * (double)block);
+    return blocks * (double)block < (double)job->T ? max_of((ptrdiff_t)blocks, 1) * block : job->T;
 }
 
 /* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room
@@ -279,6 +298,7 @@ static void plan_forward(pyrnn_job *job)
     ptrdiff_t pairs = job->T > 0 && rows > PTRDIFF_MAX / job->T ? PTRDIFF_MAX : rows * job->T;
     job->block = min_of(min_of(max_of((ptrdiff_t)(job->l2 / 4) / pair, 64), most), pairs);
     job->strip = max_of(min_of(rows, job->block), 1);
+    job->steps = forward_round(job);
     forward_space space;
     size_t shared = forward_shared(c, job, NULL, &space);
     job->work_shared = job->by_units ? shared : 0;

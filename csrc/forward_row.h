@@ -30,11 +30,10 @@ INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const r
 {
     row->read = row->prev[0];
     if (job->mask) {
-        real *all = masked_states(c, job);
+        const real *all = masked_states(c, job);
         const ptrdiff_t width = state_width(c, job->H, 0);
         row->mask = (const real *)job->mask + row->row * width;
         row->read = cut ? zero : s == 0 ? all + row->p * width : row->masked;
-        row->masked = all + (job->B + job_offset(job, s) + row->p) * width;
     }
     for (int q = 0; q < c->states; q++)
         if (zones(job, q))
@@ -55,27 +54,36 @@ static void forward_mask_initial(const cell *c, const pyrnn_job *job, const real
     }
 }
 
-/* Points a row's states before and after step s. */
-INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row,
-                            ptrdiff_t s)
+/* Points a row at where its states go in step s, and at what it keeps. */
+INLINE void forward_places(const cell *c, const pyrnn_job *job, forward_row *row, ptrdiff_t s)
 {
-    ptrdiff_t index = job_offset(job, s) + row->p;
+    const ptrdiff_t index = job_offset(job, s) + row->p;
     real *y = (real *)job->y + time_of(job, row->length, s) * job->y_step + row->row * job->y_row;
-    int cut = cut_before(job, row->row, row->length, s);
-    for (int q = 0; q < c->states; q++) {
-        const real *state0 = initial_state(c, job, zero, q, row->row);
-        row->prev[q] = cut ? zero : s == 0 ? state0 : row->next[q];
+    for (int q = 0; q < c->states; q++)
         if (job->saved)
             row->next[q] = kept_state(c, job, q, index);
         else
             row->next[q] = q == 0 ? y : (real *)job->state[q] + row->row * job->H;
-    }
     if (job->saved) {
         row->saved = kept_saves(c, job, index);
         row->y = y;
     }
+    if (c->general && job->mask)
+        row->masked = masked_states(c, job) + (job->B + index) * state_width(c, job->H, 0);
+}
+
+/* Points a row's states before and after step s. */
+INLINE void forward_advance(const cell *c, const pyrnn_job *job, const real *zero, forward_row *row,
+                            ptrdiff_t s)
+{
+    int cut = cut_before(job, row->row, row->length, s);
+    for (int q = 0; q < c->states; q++) {
+        const real *state0 = initial_state(c, job, zero, q, row->row);
+        row->prev[q] = cut ? zero : s == 0 ? state0 : row->next[q];
+    }
     if (c->general)
         forward_advance_general(c, job, zero, row, s, cut);
+    forward_places(c, job, row, s);
 }
 
 /* A panel of state q after the step, of whose width n elements are left. */

@@ -129,9 +129,9 @@ static const pass_alone alones[PYRNN_CELLS];
 #define PLAIN(name, ...) OWN(name, PLAIN_CELL, name)
 #define CELL(name, ...)
 #define OWN(cell, form, constants)                                                                           \
-    static void constants##_forward(const pyrnn_job *job, pyrnn_walk *me, int number)                        \
+    static void constants##_forward(const pyrnn_job *job, pyrnn_walk *me, int number, share steps)           \
     {                                                                                                        \
-        forward(&constants, cell##_point, job, me, number);                                                  \
+        forward(&constants, cell##_point, job, me, number, steps);                                           \
     }                                                                                                        \
     static void constants##_backward(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me,         \
                                      int number)                                                             \
@@ -171,10 +171,10 @@ static const pass_alone alones[PYRNN_CELLS] = {
 #endif
 
 /* All others, and cells with options, share one. */
-static void any_forward(const pyrnn_job *job, pyrnn_walk *me, int number)
+static void any_forward(const pyrnn_job *job, pyrnn_walk *me, int number, share steps)
 {
     const cell c = cell_of(&job->layer);
-    forward(&c, points[job->layer.cell], job, me, number);
+    forward(&c, points[job->layer.cell], job, me, number, steps);
 }
 
 static void any_backward(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me, int number)

@@ -51,6 +51,8 @@ typedef struct {
     int back; /* the first step takes the panels from the last one back */
     ptrdiff_t strip; /* rows that run together */
     ptrdiff_t block; /* (step, row) pairs, at most, whose gates are in work at once */
+    double flops; /* of the products forward */
+    ptrdiff_t steps; /* forward, of a round that shares out rows */
     char *work; /* what threads share, then a part for each */
     size_t work_shared, work_thread;
     pyrnn_seat *seats; /* one a thread */
@@ -100,8 +102,8 @@ struct pyrnn_prepared {
 };
 
 typedef struct {
-    /* Both by units, walked through with others, or one part of the rows, alone. */
-    void (*forward)(const pyrnn_job *job, pyrnn_walk *me, int number);
+    /* Both by units, walked through with others, or one part of the rows, alone. Steps: all of them by units. */
+    void (*forward)(const pyrnn_job *job, pyrnn_walk *me, int number, share steps);
     void (*backward)(const pyrnn_job *job, const pyrnn_block *block, pyrnn_walk *me,
                      int number); /* the time loop of a block */
     pyrnn_step_function *step;

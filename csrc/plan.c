@@ -107,6 +107,7 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
     if (weights >
         (double)job->l2) /* of few rows the time is that of the weights on their way, each step anew */
         flops = flops > FLOPS_PER_BYTE * (double)T * weights ? flops : FLOPS_PER_BYTE * (double)T * weights;
+    job->flops = flops;
     job->threads = pyrnn_useful_threads(seq->threads, training ? 2 * flops : flops);
     job->pairs = pairs;
     if (training)

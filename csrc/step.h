@@ -86,7 +86,7 @@ INLINE void step_row(const cell *c, point_function *point, const step_memory *st
 }
 
 /* A step of any number of rows, and of any cell. */
-INLINE void step_rows(void (*forward_all)(const pyrnn_job *job, pyrnn_walk *me, int number),
+INLINE void step_rows(void (*forward_all)(const pyrnn_job *job, pyrnn_walk *me, int number, share steps),
                       pyrnn_prepared *prepared, const void *x, const void *const *state0, void *const *state,
                       void *y)
 {
@@ -97,12 +97,12 @@ INLINE void step_rows(void (*forward_all)(const pyrnn_job *job, pyrnn_walk *me, 
     for (int q = 0; q < cells[job->layer.cell]->states; q++)
         job->state0[q] = state0[q], job->state[q] = state[q];
     pyrnn_walk alone = walk_alone();
-    forward_all(job, &alone, 0);
+    forward_all(job, &alone, 0, (share){0, 1});
 }
 
 /* `forward_all` is the cell's forward(), which is not to be inlined a second time. */
 INLINE void step(const cell *c, point_function *point,
-                 void (*forward_all)(const pyrnn_job *job, pyrnn_walk *me, int number),
+                 void (*forward_all)(const pyrnn_job *job, pyrnn_walk *me, int number, share steps),
                  pyrnn_prepared *prepared, const void *x, const void *const *state0, void *const *state,
                  void *y)
 {

@@ -14,8 +14,13 @@ from .cells import layer_of
 from .problems import WEIGHTS, assert_same, infer, problem, ragged, run
 from .processes import python
 
-# B, I, H: few rows share out their units, many the rows; one with few units runs ahead of the products of its gradients.
-SHAPES = {"one row": (1, 3, 400), "few rows": (3, 5, 400), "many rows": (40, 33, 80), "one slim row": (1, 20, 24)}
+# B, I, H: few rows share out their units, many the rows; one with few units runs ahead of its products.
+SHAPES = {
+    "one row": (1, 3, 400),
+    "few rows": (3, 5, 400),
+    "many rows": (40, 33, 80),
+    "one slim row": (1, 20, 24),
+}
 
 each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
@@ -38,6 +43,42 @@ def test_any_number_of_threads_gives_the_same_bits(cell, dtype, isa, threads, sh
         threads(number)
         assert_same(run(given), alone)
         assert_same(infer(given), {name: alone[name] for name in ("y", "state")})
+
+
+@pytest.mark.parametrize("kind", ["plain", "ragged and reversed"])
+def test_rows_that_are_shared_out_in_several_rounds_have_the_same_bits(cell, dtype, threads, kind):
+    shape = B, I, H = 12, 70, 130
+    rounds = 3 * 2 * 200_000_000  # a round takes 200 million operations a thread
+    T = 20 + rounds // (2 * _registry.REGISTRY[cell].gates * B * H * I)
+    options = {} if kind == "plain" else ragged(T, B) | {"reverse": True}
+    given = problem(cell, dtype, T, *shape, **options)
+    threads(1)
+    alone = run(given)
+    threads(2)
+    assert_same(run(given), alone)
+    assert_same(infer(given), {name: alone[name] for name in ("y", "state")})
+
+
+@pytest.mark.parametrize(
+    "options", [{"recurrent_dropout": 0.3}, {"zoneout": 0.2, "peepholes": True}, {"proj_size": 30}]
+)
+def test_options_go_on_from_round_to_round(threads, options):
+    layer = pyrnn.LSTM(70, 130, rng=0, **options)
+    x = np.random.default_rng(0).standard_normal((600, 12, 70), np.float32)
+    found = {}
+    for number in (1, 2):
+        threads(number)
+        (y, state), pull = layer.vjp(x, rng=1)
+        dx, dstate, grads = pull(y)
+        found[number] = {
+            "y": y,
+            "h": state[0],
+            "c": state[1],
+            "dx": dx,
+            "dh": dstate[0],
+            "dc": dstate[1],
+        } | grads
+    assert_same(found[2], found[1])
 
 
 @pytest.mark.parametrize("number", [2, 3])
