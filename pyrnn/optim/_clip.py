@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from .._layer import Layer
 from ._read import Grads, mappings, names_match, number
 
-# Numbers that are in work at once: they stay in the cache, and are too few for BLAS to share them out over threads
-# of its own, which would go on spinning on the cores that the kernels' threads need.
+# Numbers that are in work at once: they stay in the cache, and are too few for BLAS to share them out over
+# threads of its own, which would go on spinning on the cores that the kernels' threads need.
 BLOCK = 8192
 
 
