@@ -289,7 +289,7 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
     ptrdiff_t told = pairs; /* the first pair whose dx is there */
     for (ptrdiff_t s = b->s1; s-- > b->s0;) {
         if (job->behind)
-            progress_await(job->behind, job->T - s);
+            pyrnn_await(job->behind, job->T - s);
         pair -= block_active(job, b, s);
         while (active < n && rows[active].length > s)
             active++;

@@ -1,6 +1,20 @@
 /* Layers of a stack side by side, each a few steps behind the one whose results it reads. */
 #include "kernels.h"
 
+/* Spins for some microseconds, then gives the core away at every turn, as who waits for a part does. */
+long long pyrnn_await(pyrnn_progress *progress, long long steps)
+{
+    enum { SPINS = 1000 };
+    long long known;
+    for (int spins = 0; (known = atomic_load_explicit(&progress->steps, memory_order_acquire)) < steps;
+         spins++)
+        if (spins < SPINS)
+            spin_pause();
+        else
+            pyrnn_yield();
+    return known;
+}
+
 enum { AT_ONCE = 8 }; /* layers; those of a higher stack wait for the first eight */
 
 typedef struct {

@@ -22,19 +22,7 @@ static inline void progress_tell(pyrnn_progress *progress, long long steps)
     atomic_store_explicit(&progress->steps, steps, memory_order_release);
 }
 
-/* Waits for so many steps and returns how many there are. Spins for some microseconds, then gives the core away at
- * every turn, as who waits for a part does. */
-static inline long long progress_await(pyrnn_progress *progress, long long steps)
-{
-    enum { SPINS = 1000 };
-    long long known;
-    for (int spins = 0; (known = atomic_load_explicit(&progress->steps, memory_order_acquire)) < steps;
-         spins++)
-        if (spins < SPINS)
-            spin_pause();
-        else
-            crew_yield();
-    return known;
-}
+/* chain.c: waits for so many steps and returns how many there are. */
+long long pyrnn_await(pyrnn_progress *progress, long long steps);
 
 #endif

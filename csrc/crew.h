@@ -11,10 +11,8 @@
 #ifndef PYRNN_CREW_H
 #define PYRNN_CREW_H
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <time.h>
 
 /* A part's counters, on lines of their own: those who watch for the end do not slow down its owner's claims. */
 typedef struct {
@@ -47,90 +45,16 @@ static inline void crew_init(pyrnn_seat *seats, int parts)
     }
 }
 
-static inline int seat_claim(pyrnn_seat *seat, long long round)
-{
-    return atomic_load_explicit(&seat->claimed, memory_order_relaxed) == round &&
-           atomic_compare_exchange_strong_explicit(&seat->claimed, &round, round + 1, memory_order_acq_rel,
-                                                   memory_order_relaxed);
-}
-
-static inline int seat_done(pyrnn_seat *seat, long long round)
-{
-    return atomic_load_explicit(&seat->done, memory_order_acquire) > round;
-}
-
-static inline void spin_pause(void)
-{
-#if defined __x86_64__ || defined __i386__
-    __builtin_ia32_pause();
-#elif defined __aarch64__
-    __asm__ volatile("yield");
-#endif
-}
-
-static inline long long crew_now(void) /* nanoseconds */
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
-
-/* pool.c: somebody who waited was put aside for so many nanoseconds. The machine is busy: calls do without helpers for a
- * while, for one that is put aside within a part keeps all others waiting. */
-void pyrnn_crew_busy(long long lost);
-
-/* Gives the core away for a moment, and reports when somebody else then had it for long. */
-static inline void crew_yield(void)
-{
-    const long long is_long = 500000;
-    const long long before = crew_now();
-    sched_yield();
-    const long long lost = crew_now() - before;
-    if (lost > is_long)
-        pyrnn_crew_busy(lost);
-}
-
-/* Waits for a part to be done (0), or claims it when its owner does not (1). Spins for some microseconds, then gives
- * the core away at every turn: whoever has the part may want it. */
-static inline int seat_wait(pyrnn_seat *seat, long long round)
-{
-    enum { AT_ONCE = 100, PATIENCE = 300, SPINS = 1000 }; /* looks: without a pause between them, ... */
-    for (int spins = 0; !seat_done(seat, round); spins++) {
-        int patience = atomic_load_explicit(&seat->absent, memory_order_relaxed) ? 0 : PATIENCE;
-        if (spins >= patience && seat_claim(seat, round)) {
-            atomic_store_explicit(&seat->absent, 1, memory_order_relaxed);
-            return 1;
-        }
-        if (spins >= SPINS)
-            crew_yield();
-        else if (spins >= AT_ONCE)
-            spin_pause();
-    }
-    return 0;
-}
+/* crew.c, out of line: a time loop has half a dozen rounds, and there are many time loops. */
+int pyrnn_walk_next(pyrnn_walk *me);
 
 /* The next part of this round that is to be computed, and then reported to walk_done; -1 at the end of the round. */
 static inline int walk_next(pyrnn_walk *me)
 {
-    if (!me->seats) {
-        me->at = me->at < 0 ? 0 : -1;
-        return me->at;
-    }
-    if (me->at < 0) {
-        me->at = 0;
-        pyrnn_seat *own = &me->seats[me->own];
-        if (seat_claim(own, me->round)) {
-            if (atomic_load_explicit(&own->absent, memory_order_relaxed))
-                atomic_store_explicit(&own->absent, 0, memory_order_relaxed);
-            return me->own;
-        }
-    }
-    for (; me->at < me->parts; me->at++)
-        if (seat_wait(&me->seats[me->at], me->round))
-            return me->at;
-    me->at = -1;
-    me->round++;
-    return -1;
+    if (me->seats)
+        return pyrnn_walk_next(me);
+    me->at = me->at < 0 ? 0 : -1;
+    return me->at;
 }
 
 static inline void walk_done(pyrnn_walk *me, int part)
@@ -153,9 +77,27 @@ static inline share share_of(ptrdiff_t n, int part, int parts)
     return (share){from, from + each + (part < more)};
 }
 
+/* crew.c: nanoseconds of a clock; a moment between two looks; the core given away for a moment, which reports when somebody
+ * else then had it for long. */
+long long pyrnn_now(void);
+void pyrnn_yield(void);
+
+static inline void spin_pause(void)
+{
+#if defined __x86_64__ || defined __i386__
+    __builtin_ia32_pause();
+#elif defined __aarch64__
+    __asm__ volatile("yield");
+#endif
+}
+
 /* pool.c: calls work(context, number) with number 0 in this thread and with others, each at most once and each below
  * `most`, in as many threads as have time for it; returns when none of them is at it any more. */
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most);
+
+/* pool.c: somebody who waited was put aside for so many nanoseconds. The machine is busy: calls do without helpers for a
+ * while, for one that is put aside within a part keeps all others waiting. */
+void pyrnn_crew_busy(long long lost);
 
 /* pool.c: whether there can be more than the caller. */
 int pyrnn_crew_possible(void);

@@ -190,7 +190,7 @@ INLINE int forward_grain(const cell *c)
 /* Steps whose x is there, at least one after step s: waits for a few, which make a tile of the product. */
 INLINE ptrdiff_t forward_known(const pyrnn_job *job, ptrdiff_t s)
 {
-    return job->behind ? (ptrdiff_t)progress_await(job->behind, min_of(s + LEAD, job->T)) : job->T;
+    return job->behind ? (ptrdiff_t)pyrnn_await(job->behind, min_of(s + LEAD, job->T)) : job->T;
 }
 
 /* Some steps of the rows of one strip. */

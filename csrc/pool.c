@@ -62,7 +62,7 @@ static post *free_seat(void)
  * takes a tenth of the time at most. */
 void pyrnn_crew_busy(long long lost)
 {
-    const long long most = 50000000, now = crew_now();
+    const long long most = 50000000, now = pyrnn_now();
     const long long until = atomic_load_explicit(&alone_until, memory_order_relaxed);
     long long alone = atomic_load_explicit(&alone_for, memory_order_relaxed);
     alone = now < until + alone && 4 * alone > lost ? 4 * alone : lost;
@@ -79,14 +79,14 @@ static int look_out(unsigned seen)
 {
     const long long patience = 100000;
     enum { SPINS = 50 }; /* between two looks at the clock */
-    const long long end = crew_now() + patience;
+    const long long end = pyrnn_now() + patience;
     do
         for (int i = 0; i < SPINS; i++) {
             if (atomic_load_explicit(&posted, memory_order_acquire) != seen)
                 return 1;
             spin_pause();
         }
-    while (crew_now() < end);
+    while (pyrnn_now() < end);
     return 0;
 }
 
@@ -215,12 +215,12 @@ static void withdraw(post *mine)
         if (spins < SPINS)
             spin_pause();
         else
-            crew_yield();
+            pyrnn_yield();
 }
 
 void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most)
 {
-    if (most == 1 || crew_now() < atomic_load_explicit(&alone_until, memory_order_relaxed)) {
+    if (most == 1 || pyrnn_now() < atomic_load_explicit(&alone_until, memory_order_relaxed)) {
         work(context, 0);
         return;
     }
