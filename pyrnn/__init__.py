@@ -8,21 +8,10 @@ except ImportError as error:
         "Python from another directory, so that it does not find the sources first."
     ) from error
 
-from . import (
-    diagnostics,
-    functional,
-    init,
-    interop,
-    layers,
-    losses,
-    metrics,
-    optim,
-    plot,
-    reference,
-    schedules,
-    text,
-    training,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import functional, init, layers, losses, metrics, optim, training
 from ._config import choose_isa, show_config
 from ._core import empty_cache
 from ._summary import summary
@@ -49,6 +38,9 @@ from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_adaptive, clip_grad_norm
 from .recurrent import GRU, LSTM, RNN
 from .saving import load, load_metadata, save
 from .training import DivergenceError, History, evaluate, fit, predict
+
+if TYPE_CHECKING:
+    from . import diagnostics, interop, plot, reference, schedules, text
 
 __version__: str = _core.VERSION
 
@@ -111,5 +103,19 @@ __all__ = [
     "text",
     "training",
 ]
+
+# Imported when they are used: they would take a third of the time of `import pyrnn`.
+_ON_USE = {"diagnostics", "interop", "plot", "reference", "schedules", "text"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f".{name}", __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_USE})
+
 
 choose_isa()
