@@ -44,11 +44,15 @@ static size_t level3(void)
 {
 #if defined __x86_64__ || defined __i386__
     static const unsigned leaves[] = {4, 0x8000001d};
-    enum { NO_MORE = 0, LEVEL = 3 };
+    enum {
+        NO_MORE = 0,
+        LEVEL = 3,
+        CACHES = 16
+    }; /* so many at most: an emulator may not say that there are no more */
     for (int l = 0; l < 2; l++) {
         unsigned type, sizes, sets, other;
-        for (unsigned i = 0; __get_cpuid_count(leaves[l], i, &type, &sizes, &sets, &other); i++) {
-            if ((type & 31) == NO_MORE)
+        for (unsigned i = 0; i < CACHES; i++) {
+            if (!__get_cpuid_count(leaves[l], i, &type, &sizes, &sets, &other) || (type & 31) == NO_MORE)
                 break;
             if ((type >> 5 & 7) == LEVEL)
                 return (size_t)((sizes >> 22) + 1) * ((sizes >> 12 & 1023) + 1) * ((sizes & 4095) + 1) *
