@@ -44,11 +44,8 @@ static size_t level3(void)
 {
 #if defined __x86_64__ || defined __i386__
     static const unsigned leaves[] = {4, 0x8000001d};
-    enum {
-        NO_MORE = 0,
-        LEVEL = 3,
-        CACHES = 16
-    }; /* so many at most: an emulator may not say that there are no more */
+    enum { NO_MORE = 0, LEVEL = 3 };
+    enum { CACHES = 16 }; /* at most: an emulator may not say where they end */
     for (int l = 0; l < 2; l++) {
         unsigned type, sizes, sets, other;
         for (unsigned i = 0; i < CACHES; i++) {
