@@ -28,7 +28,7 @@ static size_t backward_sums_of(const cell *c, const pyrnn_job *job, char *at, ba
     size_t Hp = (size_t)(panels_of(job->H) * L);
     space->dw = (real *)PART((size_t)job->I * Hp * c->gates * size);
     for (int i = 0; i < c->phases; i++) {
-        space->dr[i] = (real *)PART((size_t)product_size(c, job->H, i) * size);
+        space->dr[i] = (real *)PART((size_t)product_size(c, &job->layer, i) * size);
     }
     space->db = (real *)PART(Hp * c->slots * size);
     space->ds = (real *)PART(strip * c->states * Hp * size);
@@ -43,7 +43,7 @@ static size_t backward_block_of(const cell *c, const pyrnn_job *job, char *at, b
     for (int i = 0; i < c->phases; i++) {
         space->h[i] = (const real **)PART(block * sizeof(real *));
         space->h_tiles[i] =
-            (real *)PART(c->phase[i].count ? block * (size_t)phase_reads(c, job->H, i) * size : 0);
+            (real *)PART(c->phase[i].count ? block * (size_t)phase_reads(c, &job->layer, i) * size : 0);
     }
     space->x = (const real **)PART(block * sizeof(real *));
     space->x_tiles = (real *)PART(block * (size_t)job->I * size);
@@ -90,7 +90,7 @@ INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_bl
     row->read = row->prev[0];
     if (job->mask) {
         const real *all = masked_states(c, job);
-        const ptrdiff_t width = state_width(c, job->H, 0);
+        const ptrdiff_t width = state_width(c, &job->layer, 0);
         row->mask = (const real *)job->mask + row->row * width;
         row->read = cut ? zero : s == 0 ? all + row->p * width : all + (job->B + before) * width;
     }
@@ -160,13 +160,13 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
 {
     const int last = phase == c->phases - 1, through = phase_through(c, phase);
     const int first = c->phase[through].first * L;
-    const ptrdiff_t width = phase_reads(c, job->H, through);
-    if (c->general && c->phase[through].count == 0) {
+    const ptrdiff_t width = phase_reads(c, &job->layer, through);
+    if (without_product(c, through)) {
         if (phase != COLLECT)
             backward_rows(c, back, phase, until, job, packed + lay->units, panels, rows, n, panel_step);
         return;
     }
-    const span k = {panels_of(phase_units(c, job->H, through)), c->phase[through].count * L, panel_step};
+    const span k = {panels_of(phase_units(c, &job->layer, through)), c->phase[through].count * L, panel_step};
     const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel */
     const pass walk = pass_of(panels, 1, n, turn, k.runs * k.length, near_reals(job));
     const int far = far_away(job, (panels.to - panels.from) * column);
@@ -230,7 +230,7 @@ static void backward_states_in(const cell *c, const pyrnn_job *job, const backwa
     for (ptrdiff_t r = 0; r < n; r++) {
         memset(rows[r].ds, 0, sizeof(real) * (size_t)(c->states * Hp));
         for (int q = 0; q < c->states; q++) {
-            ptrdiff_t width = state_width(c, H, q);
+            ptrdiff_t width = state_width(c, &job->layer, q);
             if (job->dstate[q])
                 memcpy(rows[r].ds + q * Hp, (const real *)job->dstate[q] + rows[r].row * width,
                        sizeof(real) * (size_t)width);
@@ -243,7 +243,7 @@ static void backward_states_out(const cell *c, const pyrnn_job *job, const backw
     ptrdiff_t H = job->H, Hp = panels_of(H) * L;
     for (ptrdiff_t r = 0; r < n; r++)
         for (int q = 0; q < c->states; q++) {
-            ptrdiff_t width = state_width(c, H, q);
+            ptrdiff_t width = state_width(c, &job->layer, q);
             if (job->dstate0[q])
                 memcpy((real *)job->dstate0[q] + rows[r].row * width, rows[r].ds + q * Hp,
                        sizeof(real) * (size_t)width);
@@ -269,7 +269,7 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                      pyrnn_walk *me, int number)
 {
     const real *packed = (const real *)job->packed;
-    const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
+    const packed_layout lay = layout_of(c, PYRNN_BACKWARD, &job->layer);
     const int grain = panels_at_once(1);
     backward_space space;
     backward_space_of(c, job, job->work, b->turn, &space);
@@ -305,8 +305,8 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                 for (ptrdiff_t r = 0; r < active && part == 0 && until == 0; r++)
                     backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
                 backward_phase(c, back, phase, until, job, packed, &lay, &space,
-                               panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, active,
-                               panel_step, s & 1, &then);
+                               panels_of_part(phase_units(c, &job->layer, phase), grain, me, part), rows,
+                               active, panel_step, s & 1, &then);
             }
         }
         if (job->tells)
@@ -315,11 +315,11 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
     if (b->s1 > b->s0)
         EACH_PART (part, me) {
             backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space,
-                           panels_of_part(phase_reads(c, job->H, 0), grain, me, part), rows, active,
+                           panels_of_part(phase_reads(c, &job->layer, 0), grain, me, part), rows, active,
                            panel_step, 0, &(coming){0});
             for (int q = 0; q < c->states; q++)
-                backward_cut(job, q, panels_of_part(state_width(c, job->H, q), grain, me, part), rows, active,
-                             b->s0);
+                backward_cut(job, q, panels_of_part(state_width(c, &job->layer, q), grain, me, part), rows,
+                             active, b->s0);
         }
     if (b->ends)
         EACH_PART (part, me)

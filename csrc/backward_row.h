@@ -47,7 +47,7 @@ INLINE V backward_state(const cell *c, const pyrnn_job *job, const backward_row 
 INLINE void backward_projection(const cell *c, const pyrnn_job *job, const backward_row *row, ptrdiff_t j,
                                 ptrdiff_t panel_step, V acc)
 {
-    const ptrdiff_t n = c->projected - j;
+    const ptrdiff_t n = job->layer.projection - j;
     V past;
     acc = job->mask ? acc * get(row->mask + j, n) : acc;
     V d = backward_state(c, job, row, 0, j, n, vkeep(acc, n), &past);
@@ -86,7 +86,7 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
     back(phase, acc, saved, s0, s1, ds, da, c->general ? &at : NULL);
     for (int q = first_state; c->general && phase == last && q < c->states; q++)
         ds[q] = ds[q] + past[q];
-    EACH_BIT (k, 0, c->slots - (c->projected > 0), c, c->phase[phase].fills)
+    EACH_BIT (k, 0, c->slots - c->projected, c, c->phase[phase].fills)
         vstorea(out + k * L, da[k]);
     for (int q = first_state; q < c->states; q++)
         vstorea(row->ds + q * Hp + j, ds[q]);
@@ -111,6 +111,8 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
 {
     if (!known(c))
         backward_general(c, back, phase, job, row, j, panel_step, acc, units);
+    else if (projects(c, phase))
+        backward_projection(c, job, row, j, panel_step, acc);
     else
         backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
 }

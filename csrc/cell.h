@@ -67,7 +67,7 @@ typedef struct {
     tiny shifts, slot_x, slot_h;
     tiny general; /* the driver looks at options */
     tiny first_own; /* of a general cell: the slot of the first of those gradients */
-    ptrdiff_t projected; /* of a general cell: the width of state 0, which the last phase projects; or 0 */
+    tiny projected; /* of a general cell: whether the last phase projects state 0 */
 } cell;
 
 /* Whether the compiler knows the cell: the formulas of one that it knows are part of the driver, those of all others are called.
@@ -75,28 +75,28 @@ typedef struct {
 INLINE int known(const cell *c) { return __builtin_constant_p(c->gates); }
 
 /* The phase that the cell's formula ends with. */
-INLINE int last_of_formula(const cell *c) { return c->phases - 1 - (c->projected > 0); }
+INLINE int last_of_formula(const cell *c) { return c->phases - 1 - c->projected; }
 
 /* Whether a phase is the projection. */
 INLINE int projects(const cell *c, int phase) { return phase > last_of_formula(c); }
 
-/* How wide, where H units are computed: state q; the states before it, side by side; what a phase's product reads and
- * what comes out of it. */
-INLINE ptrdiff_t state_width(const cell *c, ptrdiff_t H, int q)
+/* How wide, in this layer: state q; the states before it, side by side; what a phase's product reads and what comes out of
+ * it. */
+INLINE ptrdiff_t state_width(const cell *c, const pyrnn_layer *layer, int q)
 {
-    return q == 0 && c->projected ? c->projected : H;
+    return q == 0 && c->projected ? layer->projection : layer->units;
 }
-INLINE ptrdiff_t states_width(const cell *c, ptrdiff_t H, int q)
+INLINE ptrdiff_t states_width(const cell *c, const pyrnn_layer *layer, int q)
 {
-    return q > 0 ? state_width(c, H, 0) + (q - 1) * H : 0;
+    return q > 0 ? state_width(c, layer, 0) + (q - 1) * layer->units : 0;
 }
-INLINE ptrdiff_t phase_reads(const cell *c, ptrdiff_t H, int phase)
+INLINE ptrdiff_t phase_reads(const cell *c, const pyrnn_layer *layer, int phase)
 {
-    return phase > 0 ? H : state_width(c, H, 0);
+    return phase > 0 ? layer->units : state_width(c, layer, 0);
 }
-INLINE ptrdiff_t phase_units(const cell *c, ptrdiff_t H, int phase)
+INLINE ptrdiff_t phase_units(const cell *c, const pyrnn_layer *layer, int phase)
 {
-    return projects(c, phase) ? c->projected : H;
+    return projects(c, phase) ? layer->projection : layer->units;
 }
 
 /* The blocks of the matrix that a phase's slots are products with. */
@@ -125,6 +125,15 @@ INLINE int bit_from(const cell *c, unsigned mask, int k)
     for (int k = last_of_formula(c) ? bit_from(c, mask, from) : (from); k < (n);                             \
          k = last_of_formula(c) ? bit_from(c, mask, k + 1) : k + 1)                                          \
         if (!last_of_formula(c) || (c)->general || (mask) >> k & 1)
+
+/* Whether a phase has no product, as far as the compiler can tell of any: a driver whose cell has none does without them. */
+INLINE int without_product(const cell *c, int phase)
+{
+    int some = !known(c);
+    for (int i = 0; i < MAX_PHASES; i++)
+        some |= i < c->phases && c->phase[i].count == 0;
+    return c->general && some && c->phase[phase].count == 0;
+}
 
 INLINE int own_weights(const cell *c) { return c->shifts + c->units; }
 

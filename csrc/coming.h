@@ -32,7 +32,7 @@ NOINLINE static void coming_step(const cell *c, const pyrnn_job *job, ptrdiff_t 
                                  ptrdiff_t row, ptrdiff_t rows, const real *outside, ptrdiff_t outside_step,
                                  ptrdiff_t outside_row, coming *all)
 {
-    const ptrdiff_t width = state_width(c, job->H, 0);
+    const ptrdiff_t width = state_width(c, &job->layer, 0);
     all->left = 0;
     if (!job->order && outside_row == width && far_away(job, job->pairs * width)) {
         ptrdiff_t t = job->reverse ? job->T - 1 - s : s;
@@ -42,6 +42,6 @@ NOINLINE static void coming_step(const cell *c, const pyrnn_job *job, ptrdiff_t 
         return;
     for (int q = 0; q < c->states && s_states >= 0; q++)
         coming_add(all, kept_state(c, job, q, job_offset(job, s_states) + row),
-                   rows * state_width(c, job->H, q));
+                   rows * state_width(c, &job->layer, q));
     coming_add(all, kept_saves(c, job, job_offset(job, s) + row), rows * c->saves * job->H);
 }

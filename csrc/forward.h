@@ -39,7 +39,7 @@ NOINLINE static void project_vecs(int vecs, ptrdiff_t I, const real *const *x, p
 NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, share panels,
                              const real *const *x, ptrdiff_t n, real *ax)
 {
-    const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
+    const packed_layout lay = layout_of(c, PYRNN_FORWARD, &job->layer);
     const ptrdiff_t I = job->I, width = c->gates * L;
     const span k = {1, I, 0};
     const pass walk = pass_of(panels, c->gates, n, job->back, I, near_reals(job));
@@ -84,9 +84,9 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
                           ptrdiff_t n, const real *ax, ptrdiff_t ax_panel, int back, coming *then)
 {
     const int count = c->phase[phase].count, width = count * L;
-    const ptrdiff_t K = phase_reads(c, job->H, phase);
+    const ptrdiff_t K = phase_reads(c, &job->layer, phase);
     const span k = {1, K, 0};
-    if (c->general && count == 0) {
+    if (without_product(c, phase)) {
         /* Who has only some of the panels takes the statistics of whole rows all the same. */
         for (ptrdiff_t r = 0; r < n; r++)
             for (int part = phase; part < until; part++) {
@@ -168,9 +168,9 @@ static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, c
 {
     for (ptrdiff_t t = row->length; t < job->T; t++)
         memset((real *)job->y + t * job->y_step + row->row * job->y_row, 0,
-               sizeof(real) * (size_t)state_width(c, job->H, 0));
+               sizeof(real) * (size_t)state_width(c, &job->layer, 0));
     for (int q = 0; q < c->states; q++) {
-        const ptrdiff_t width = state_width(c, job->H, q);
+        const ptrdiff_t width = state_width(c, &job->layer, q);
         const real *last = row->length > 0 ? row->next[q] : initial_state(c, job, zero, q, row->row);
         real *state = (real *)job->state[q] + row->row * width;
         if (last != state)
@@ -198,7 +198,7 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                           const forward_space *space, ptrdiff_t n, share steps)
 {
     const real *packed = (const real *)job->packed;
-    const packed_layout lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
+    const packed_layout lay = layout_of(c, PYRNN_FORWARD, &job->layer);
     const int grain = forward_grain(c);
     forward_row *rows = space->rows;
     const ptrdiff_t in_strip = n;
@@ -232,8 +232,8 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                 until = forward_until(c, phase, me);
                 EACH_PART (part, me)
                     forward_phase(c, point, phase, until, job, packed, &lay,
-                                  panels_of_part(phase_units(c, job->H, phase), grain, me, part), rows, n, ax,
-                                  pairs * c->gates * L, (s & 1) ^ job->back, &then);
+                                  panels_of_part(phase_units(c, &job->layer, phase), grain, me, part), rows,
+                                  n, ax, pairs * c->gates * L, (s & 1) ^ job->back, &then);
             }
             ax += n * c->gates * L;
             if (tells)

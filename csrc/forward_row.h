@@ -31,7 +31,7 @@ INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const r
     row->read = row->prev[0];
     if (job->mask) {
         const real *all = masked_states(c, job);
-        const ptrdiff_t width = state_width(c, job->H, 0);
+        const ptrdiff_t width = state_width(c, &job->layer, 0);
         row->mask = (const real *)job->mask + row->row * width;
         row->read = cut ? zero : s == 0 ? all + row->p * width : row->masked;
     }
@@ -44,7 +44,7 @@ INLINE void forward_advance_general(const cell *c, const pyrnn_job *job, const r
 static void forward_mask_initial(const cell *c, const pyrnn_job *job, const real *zero,
                                  const forward_row *rows, ptrdiff_t n)
 {
-    const ptrdiff_t width = state_width(c, job->H, 0);
+    const ptrdiff_t width = state_width(c, &job->layer, 0);
     for (ptrdiff_t r = 0; r < n; r++) {
         const real *mask = (const real *)job->mask + rows[r].row * width;
         const real *h = initial_state(c, job, zero, 0, rows[r].row);
@@ -69,7 +69,7 @@ INLINE void forward_places(const cell *c, const pyrnn_job *job, forward_row *row
         row->y = y;
     }
     if (c->general && job->mask)
-        row->masked = masked_states(c, job) + (job->B + index) * state_width(c, job->H, 0);
+        row->masked = masked_states(c, job) + (job->B + index) * state_width(c, &job->layer, 0);
 }
 
 /* Points a row's states before and after step s. */
@@ -140,7 +140,7 @@ NOINLINE static void forward_general(const cell *c, point_function *point, int p
     if (!c->general)
         __builtin_unreachable();
     if (projects(c, phase))
-        forward_state(c, job, row, 0, j, c->projected - j, ah[0]);
+        forward_state(c, job, row, 0, j, job->layer.projection - j, ah[0]);
     else
         forward_panel(c, point, phase, job, row, j, ax, ah, units);
 }
@@ -150,6 +150,8 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
 {
     if (!known(c))
         forward_general(c, point, phase, job, row, j, ax, ah, units);
+    else if (projects(c, phase))
+        forward_state(c, job, row, 0, j, job->layer.projection - j, ah[0]);
     else
         forward_panel(c, point, phase, job, row, j, ax, ah, units);
 }

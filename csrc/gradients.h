@@ -37,7 +37,7 @@ NOINLINE static void input_few(const cell *c, const pyrnn_job *job, const backwa
 NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space,
                                      ptrdiff_t pairs, share mine)
 {
-    const packed_layout lay = layout_of(c, PYRNN_BACKWARD, job->I, job->H);
+    const packed_layout lay = layout_of(c, PYRNN_BACKWARD, &job->layer);
     const real *w = (const real *)job->packed + lay.w;
     const ptrdiff_t I = job->I;
     if (I <= FEW) {
@@ -95,7 +95,7 @@ static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, i
     share mine = share_of(pairs, part, parts);
     gather(c->gates, space.x, job->I, pairs, mine, space.x_tiles);
     for (int i = 0; i < c->phases; i++)
-        gather(c->phase[i].count, space.h[i], phase_reads(c, job->H, i), pairs, mine, space.h_tiles[i]);
+        gather(c->phase[i].count, space.h[i], phase_reads(c, &job->layer, i), pairs, mine, space.h_tiles[i]);
 }
 
 /* sum[panel][k][gate] += a' dG over the block's pairs, for this part's tiles; `tiles` are a's K elements of each
@@ -154,8 +154,8 @@ static void bias_gradients(const cell *c, const pyrnn_job *job, const backward_s
     share mine = share_of(panels_of(job->H), part, parts);
     for (ptrdiff_t panel = mine.from; panel < mine.to; panel++)
         /* Of what comes before biases there are no sums, nor of the projection's slot, which is the last. */
-        for (int k = c->slot_x, n; k < c->slots - (c->projected > 0); k += n) {
-            n = min_of(c->slots - (c->projected > 0) - k, MAX_GATES);
+        for (int k = c->slot_x, n; k < c->slots - c->projected; k += n) {
+            n = min_of(c->slots - c->projected - k, MAX_GATES);
             slot_sums(n, c->slots * L, space->da + (panel * pairs * c->slots + k) * L, pairs, b->first,
                       space->db + (panel * c->slots + k) * L);
         }
@@ -171,8 +171,9 @@ static void products(const pyrnn_job *job, const pyrnn_block *b, int part, int p
         input_gradients(c, job, &space, pairs, share_of(pairs, part, parts));
     weight_gradients(c, &space, b, pairs, 0, c->gates, job->H, space.x_tiles, job->I, space.dw, part, parts);
     for (int i = 0; i < c->phases; i++)
-        weight_gradients(c, &space, b, pairs, c->phase[i].first, c->phase[i].count, phase_units(c, job->H, i),
-                         space.h_tiles[i], phase_reads(c, job->H, i), space.dr[i], part, parts);
+        weight_gradients(c, &space, b, pairs, c->phase[i].first, c->phase[i].count,
+                         phase_units(c, &job->layer, i), space.h_tiles[i], phase_reads(c, &job->layer, i),
+                         space.dr[i], part, parts);
     if (job->db_ih || job->db_hh || job->dunits)
         bias_gradients(c, job, &space, b, pairs, part, parts);
 }
@@ -194,8 +195,8 @@ static void finish(const pyrnn_job *job, int thread)
     backward_space_of(c, job, job->work, 0, &space);
     unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
     for (int i = 0; i < c->phases; i++)
-        unpack_columns(c->phase[i].count, phase_blocks(c, i), phase_reads(c, job->H, i),
-                       phase_units(c, job->H, i), space.dr[i], projects(c, i) ? job->dw_hr : job->dw_hh,
+        unpack_columns(c->phase[i].count, phase_blocks(c, i), phase_reads(c, &job->layer, i),
+                       phase_units(c, &job->layer, i), space.dr[i], projects(c, i) ? job->dw_hr : job->dw_hh,
                        thread, job->threads);
     if (thread == 0) {
         unpack_bias(c, c->first_own, c->units, in_order, job->H, space.db, job->dunits);

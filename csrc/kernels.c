@@ -51,8 +51,8 @@ NOINLINE static cell cell_of(const pyrnn_layer *layer)
     c.first_own = c.slots;
     c.slots = (tiny)(c.slots + c.units);
     if (layer->projection > 0) {
-        const int last = c.phases++;
-        c.projected = layer->projection;
+        const int last = c.phases++; /* as lstm_projected */
+        c.projected = 1;
         c.phase[last - 1].saves |= 1u << c.saves;
         c.phase[last].first = c.slots++;
         c.phase[last].count = 1;
@@ -124,6 +124,7 @@ static const pass_alone alones[PYRNN_CELLS];
 #define WITH_OPTIONS                                                                                         \
     OWN(lstm, OPTIONS, lstm_options)                                                                         \
     OWN(lstm, PEEPHOLES, lstm_peephole)                                                                      \
+    OWN(lstm, PROJECTED, lstm_projected)                                                                     \
     OWN(gru, OPTIONS, gru_options)                                                                           \
     OWN(lstm_norm, PLAIN_CELL, lstm_norm_own)
 #define PLAIN(name, ...) OWN(name, PLAIN_CELL, name)

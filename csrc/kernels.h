@@ -155,8 +155,9 @@ typedef struct {
     double old[2], new[2]; /* m = old * m + new * g */
 } pyrnn_rate;
 
-/* What of its options a layer's driver must look at: none; those that change neither slots nor phases; peepholes too; all. */
-enum { PLAIN_CELL, OPTIONS, PEEPHOLES, PROJECTED, FORMS };
+/* What of its options a layer's driver must look at: none; those that change neither slots nor phases; peepholes too; or a
+ * projection; all. */
+enum { PLAIN_CELL, OPTIONS, PEEPHOLES, PROJECTED, EVERYTHING, FORMS };
 
 typedef struct {
     int lanes;

@@ -21,28 +21,29 @@ typedef struct {
 } packed_layout;
 
 /* Reals of a phase's matrix, forward, and of its gradient. */
-INLINE ptrdiff_t product_size(const cell *c, ptrdiff_t H, int phase)
+INLINE ptrdiff_t product_size(const cell *c, const pyrnn_layer *layer, int phase)
 {
-    return phase_reads(c, H, phase) * panels_of(phase_units(c, H, phase)) * L * c->phase[phase].count;
+    return phase_reads(c, layer, phase) * panels_of(phase_units(c, layer, phase)) * L * c->phase[phase].count;
 }
 
-static packed_layout layout_of(const cell *c, int use, ptrdiff_t I, ptrdiff_t H)
+static packed_layout layout_of(const cell *c, int use, const pyrnn_layer *layer)
 {
-    ptrdiff_t Hp = panels_of(H) * L, at = Hp;
+    const ptrdiff_t I = layer->inputs;
+    ptrdiff_t Hp = panels_of(layer->units) * L, at = Hp;
     packed_layout lay = {.zero = 0};
     if (use == PYRNN_FORWARD) {
         lay.bias_x = at, at += Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
-            lay.bias_h[i] = at, at += panels_of(phase_units(c, H, i)) * L * c->phase[i].count;
+            lay.bias_h[i] = at, at += panels_of(phase_units(c, layer, i)) * L * c->phase[i].count;
         lay.units = at, at += c->general ? Hp * own_weights(c) : 0;
         lay.w = at, at += I * Hp * c->gates;
         for (int i = 0; i < c->phases; i++)
-            lay.r[i] = at, at += product_size(c, H, i);
+            lay.r[i] = at, at += product_size(c, layer, i);
     } else {
         lay.units = at, at += c->general ? Hp * own_weights(c) : 0;
         for (int i = 0; i < c->phases; i++)
-            lay.r[i] = at, at += panels_of(phase_reads(c, H, i)) * L * panels_of(phase_units(c, H, i)) * L *
-                                 c->phase[i].count;
+            lay.r[i] = at, at += panels_of(phase_reads(c, layer, i)) * L *
+                                 panels_of(phase_units(c, layer, i)) * L * c->phase[i].count;
         lay.w = at, at += (I <= FEW ? I : panels_of(I) * L) * Hp * c->gates;
     }
     lay.size = at;
@@ -135,7 +136,7 @@ static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void
 {
     const cell its = cell_of(layer), *c = &its;
     const ptrdiff_t I = layer->inputs, H = layer->units;
-    packed_layout lay = layout_of(c, use, I, H);
+    packed_layout lay = layout_of(c, use, layer);
     real *out = packed;
     memset(out + lay.zero, 0, sizeof(real) * (size_t)(panels_of(H) * L));
     pack_own(c, H, b_ih, b_hh, units, out + lay.units);
@@ -152,7 +153,7 @@ static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void
         pack_rows(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
     for (int i = 0; i < c->phases; i++) {
         const tiny *block = phase_blocks(c, i), count = c->phase[i].count;
-        const ptrdiff_t K = phase_reads(c, H, i), rows = phase_units(c, H, i);
+        const ptrdiff_t K = phase_reads(c, layer, i), rows = phase_units(c, layer, i);
         const void *w = projects(c, i) ? w_hr : w_hh;
         if (use == PYRNN_FORWARD) {
             pack_bias(count, block, rows, projects(c, i) ? NULL : b_hh, out + lay.bias_h[i], count);
@@ -165,7 +166,7 @@ static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void
 static size_t packed_size(const pyrnn_layer *layer, int use)
 {
     const cell c = cell_of(layer);
-    return sizeof(real) * (size_t)layout_of(&c, use, layer->inputs, layer->units).size;
+    return sizeof(real) * (size_t)layout_of(&c, use, layer).size;
 }
 
 /* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for panels of this

@@ -81,7 +81,9 @@ static int form_of(const pyrnn_layer *layer)
     int any = layer->activation || layer->recurrent_activation || layer->clip > 0;
     for (int q = 0; q < PYRNN_MAX_STATES; q++)
         any |= layer->zoneout[q] > 0;
-    return layer->projection ? PROJECTED : layer->peepholes ? PEEPHOLES : any ? OPTIONS : PLAIN_CELL;
+    if (layer->projection)
+        return layer->peepholes ? EVERYTHING : PROJECTED;
+    return layer->peepholes ? PEEPHOLES : any ? OPTIONS : PLAIN_CELL;
 }
 
 size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, int training, void *work,

@@ -20,13 +20,14 @@ INLINE int cut_before(const pyrnn_job *job, ptrdiff_t row, ptrdiff_t length, ptr
 /* What training keeps: each state of all pairs, then their saved values. */
 INLINE real *kept_state(const cell *c, const pyrnn_job *job, int q, ptrdiff_t pair)
 {
-    ptrdiff_t H = job->H;
-    return (real *)job->saved + states_width(c, H, q) * job->pairs + pair * state_width(c, H, q);
+    return (real *)job->saved + states_width(c, &job->layer, q) * job->pairs +
+           pair * state_width(c, &job->layer, q);
 }
 
 INLINE real *kept_saves(const cell *c, const pyrnn_job *job, ptrdiff_t pair)
 {
-    return (real *)job->saved + states_width(c, job->H, c->states) * job->pairs + pair * c->saves * job->H;
+    return (real *)job->saved + states_width(c, &job->layer, c->states) * job->pairs +
+           pair * c->saves * job->H;
 }
 
 /* And the masked h: of the rows before their first step, then of every pair. */
@@ -35,7 +36,7 @@ INLINE real *masked_states(const cell *c, const pyrnn_job *job) { return kept_sa
 /* State q of a row before its first step. */
 INLINE const real *initial_state(const cell *c, const pyrnn_job *job, const real *zero, int q, ptrdiff_t row)
 {
-    return job->state0[q] ? (const real *)job->state0[q] + row * state_width(c, job->H, q) : zero;
+    return job->state0[q] ? (const real *)job->state0[q] + row * state_width(c, &job->layer, q) : zero;
 }
 
 /* Rows of the block's strip that have a step s. */

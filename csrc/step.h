@@ -12,7 +12,7 @@ static void step_init(pyrnn_prepared *prepared)
     step_memory *step = (step_memory *)prepared;
     const pyrnn_job *job = &prepared->job;
     const cell its = cell_of(&job->layer), *c = &its;
-    step->lay = layout_of(c, PYRNN_FORWARD, job->I, job->H);
+    step->lay = layout_of(c, PYRNN_FORWARD, &job->layer);
     size_t used = forward_shared(c, job, job->work, &step->space);
     forward_own(job, job->work + used, &step->space);
 }

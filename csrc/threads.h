@@ -30,8 +30,8 @@ static void choose_split(pyrnn_job *job, const cell *c, int grain)
     ptrdiff_t groups = (panels_of(job->H) + grain - 1) / grain;
     double weights = 0;
     for (int i = 0; i < c->phases; i++)
-        weights +=
-            (double)c->phase[i].count * (double)phase_reads(c, job->H, i) * (double)phase_units(c, job->H, i);
+        weights += (double)c->phase[i].count * (double)phase_reads(c, &job->layer, i) *
+                   (double)phase_units(c, &job->layer, i);
     double step = 2 * weights * (double)job->B;
     ptrdiff_t most = min_of((ptrdiff_t)min_of((ptrdiff_t)(step / job->round_flops), 1 << 20), groups);
     int threads = (int)min_of(job->threads, most);

@@ -9,16 +9,16 @@
  * Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (the forget gate); Gers & Schmidhuber 2000
  * (peepholes); Greff et al. 2017 (coupled). */
 
-/* Plain, with options, and with peepholes too: drivers of their own (kernels.c). */
-#define LSTM(cell_name, with_options, own)                                                                   \
+/* Plain, with options, with peepholes too, and with a projection: drivers of their own (kernels.c). */
+#define LSTM(cell_name, with_options, own, projection)                                                       \
     static const cell cell_name = {                                                                          \
         .name = "lstm",                                                                                      \
         .gates = 4,                                                                                          \
-        .slots = 4 + (own),                                                                                  \
+        .slots = 4 + (own) + (projection),                                                                   \
         .states = 2,                                                                                         \
-        .saves = 4,                                                                                          \
-        .phases = 1,                                                                                         \
-        .phase = {{.first = 0, .count = 4}},                                                                 \
+        .saves = 4 + (projection),                                                                           \
+        .phases = 1 + (projection),                                                                          \
+        .phase = {{.first = 0, .count = 4}, {.first = 4, .count = projection, .source = 4}},                 \
         .block_x = {0, 1, 2, 3},                                                                             \
         .block_h = {0, 1, 2, 3},                                                                             \
         .activation = PYRNN_TANH,                                                                            \
@@ -27,11 +27,13 @@
         .peepholes = 3,                                                                                      \
         .peeps = (own) > 0,                                                                                  \
         .general = with_options,                                                                             \
+        .projected = projection,                                                                             \
         .first_own = 4,                                                                                      \
     };
-LSTM(lstm, 0, 0)
-LSTM(lstm_options, 1, 0)
-LSTM(lstm_peephole, 1, 3)
+LSTM(lstm, 0, 0, 0)
+LSTM(lstm_options, 1, 0, 0)
+LSTM(lstm_peephole, 1, 3, 0)
+LSTM(lstm_projected, 1, 0, 1)
 #undef LSTM
 
 static const cell lstm_coupled = {
