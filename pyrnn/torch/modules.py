@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from ._engine import DTYPES, Packing, engine_of, knows
-from ._function import Job, Run, infer
+from ._function import Job, Run, RunOne, infer
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 
@@ -63,7 +63,10 @@ class Accelerated(torch.nn.RNNBase):
         drops = self.training and self.dropout > 0 and self.num_layers > 1
         layer = engine.layer if drops or not trains else engine.undropped
         job = Job(layer, packing, self._flat_weights_names, len(state), drops)
-        y, *final = Run.apply(job, *inputs) if trains else infer(job, x, tuple(state))
+        if trains:
+            y, *final = (RunOne if layer._slot_count == 1 else Run).apply(job, *inputs)
+        else:
+            y, *final = infer(job, x, tuple(state))
         if packed:
             if input.unsorted_indices is not None:
                 final = [part[:, input.unsorted_indices] for part in final]
