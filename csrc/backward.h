@@ -193,7 +193,7 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
             else if (n == 1)
                 product_of_row(b.groups, b.panels, acc, NULL, from[0], k, w, b.panels * column);
             else
-                product(height, b.panels, &out, NULL, from, k, w,
+                product(height, b.panels, &out, NULL, from, &k, w,
                         next ? ahead_of(next, tile, k.runs * k.length, b.panels)
                              : coming_next(then, k.runs * k.length));
             for (int p = 0; p < b.groups * b.panels; p++)

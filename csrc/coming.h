@@ -33,12 +33,15 @@ NOINLINE static void coming_step(const cell *c, const pyrnn_job *job, ptrdiff_t 
                                  ptrdiff_t outside_row, coming *all)
 {
     const ptrdiff_t width = state_width(c, &job->layer, 0);
+    const ptrdiff_t kept = job->saved ? states_width(c, &job->layer, c->states) + c->saves * job->H : 0;
     all->left = 0;
-    if (!job->order && outside_row == width && far_away(job, job->pairs * width)) {
+    if (!far_away(job, job->pairs * (width + kept)))
+        return;
+    if (!job->order && outside_row == width) {
         ptrdiff_t t = job->reverse ? job->T - 1 - s : s;
         coming_add(all, outside + t * outside_step + row * outside_row, rows * width);
     }
-    if (!job->saved || !far_away(job, job->pairs * c->saves * job->H))
+    if (!job->saved)
         return;
     for (int q = 0; q < c->states && s_states >= 0; q++)
         coming_add(all, kept_state(c, job, q, job_offset(job, s_states) + row),

@@ -61,7 +61,7 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
         else
             for (ptrdiff_t tile = 0, r = 0; tile < split.tiles; tile++) {
                 int rows = split_size(&split, tile);
-                product(rows, vecs, &out, bias, x + r, k, w,
+                product(rows, vecs, &out, bias, x + r, &k, w,
                         ahead_of(far ? w + I * vecs * L : NULL, tile, I, vecs));
                 r += rows, out.at += rows * width;
             }
@@ -122,7 +122,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
             if (n == 1)
                 product_of_row(b.groups, vecs, ah, bias, a[0], k, w, vecs * L * K);
             else
-                product(height, vecs, &out, bias, a, k, w,
+                product(height, vecs, &out, bias, a, &k, w,
                         next ? ahead_of(next, tile, K, vecs) : coming_next(then, K));
             for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++)

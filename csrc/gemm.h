@@ -18,14 +18,15 @@ enum { PIECE = 256 };
 /* Runs, or elements where there is one run, of a piece. */
 INLINE ptrdiff_t piece_of(const span *k) { return k->runs > 1 ? max_of(PIECE / k->length, 1) : PIECE; }
 
-/* Takes the next piece of k. */
+/* Takes the next piece of k. What makes and reads a span does so field by field: two fields that are written apart and
+ * copied together wait for the store, a tenth of a small tile's time. So spans go by address, too. */
 INLINE span take_piece(span *k)
 {
-    span part = *k;
-    ptrdiff_t *all = k->runs > 1 ? &k->runs : &k->length;
-    ptrdiff_t n = min_of(*all, piece_of(k));
-    *(k->runs > 1 ? &part.runs : &part.length) = n;
-    *all -= n;
+    const int many = k->runs > 1;
+    const ptrdiff_t all = many ? k->runs : k->length, n = min_of(all, piece_of(k));
+    const span part = {many ? n : k->runs, many ? k->length : n, k->run_step};
+    k->runs = many ? all - n : k->runs;
+    k->length = many ? k->length : all - n;
     return part;
 }
 
@@ -116,8 +117,9 @@ INLINE void put_tile(int rows, int vecs, const grid *out, const grid *before, V 
 
 /* A piece of a product: out[r][v] = before[v] + sum. rows, vecs and `far` are constants. */
 INLINE void product_tile(int rows, int vecs, int far, const grid *out, const grid *before,
-                         const real *const *a, span k, const real *w, const char *ahead)
+                         const real *const *a, const span *k, const real *w, const char *ahead)
 {
+    const ptrdiff_t runs = k->runs, length = k->length, run_step = k->run_step;
     V acc[MAX_ROWS][MAX_VECS];
     const real *row[MAX_ROWS];
     const int round = round_of(rows, vecs, ROUND);
@@ -128,42 +130,43 @@ INLINE void product_tile(int rows, int vecs, int far, const grid *out, const gri
         for (int v = 0; v < vecs; v++)
             acc[r][v] = vset(0);
     }
-    for (ptrdiff_t run = 0; run < k.runs; run++) {
+    for (ptrdiff_t run = 0; run < runs; run++) {
         ptrdiff_t i = 0;
         if (round > 1) {
-            for (; i + round <= k.length; i += round, w += round * vecs * L) {
+            for (; i + round <= length; i += round, w += round * vecs * L) {
                 ahead = ask_for(far, ahead, round);
 #pragma GCC unroll 4
                 for (int j = 0; j < round; j++)
                     tile_step(round, rows, vecs, acc, row, i + j, w + j * vecs * L);
             }
-            for (; i < k.length; i++, w += vecs * L)
+            for (; i < length; i++, w += vecs * L)
                 tile_step(round, rows, vecs, acc, row, i, w);
         } else
 #pragma GCC unroll 2
-            for (; i < k.length; i++, w += vecs * L) {
+            for (; i < length; i++, w += vecs * L) {
                 ahead = ask_for(far, ahead, 1);
                 tile_step(round, rows, vecs, acc, row, i, w);
             }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
-            row[r] += k.run_step;
+            row[r] += run_step;
     }
     put_tile(rows, vecs, out, before, acc);
 }
 
 /* The same for one row and several groups, w_step apart: it takes as many sums at once as hide the latency of a
  * multiply-add. out and before have a group after the other. */
-INLINE void product_row(int groups, int vecs, V *out, const V *before, const real *a, span k, const real *w,
-                        ptrdiff_t w_step)
+INLINE void product_row(int groups, int vecs, V *out, const V *before, const real *a, const span *k,
+                        const real *w, ptrdiff_t w_step)
 {
+    const ptrdiff_t runs = k->runs, length = k->length, run_step = k->run_step;
     V acc[MAX_SUMS];
 #pragma GCC unroll 12
     for (int v = 0; v < groups * vecs; v++)
         acc[v] = vset(0);
-    for (ptrdiff_t run = 0; run < k.runs; run++, a += k.run_step)
+    for (ptrdiff_t run = 0; run < runs; run++, a += run_step)
 #pragma GCC unroll 2
-        for (ptrdiff_t i = 0; i < k.length; i++, w += vecs * L) {
+        for (ptrdiff_t i = 0; i < length; i++, w += vecs * L) {
             V b = vset(a[i]);
 #pragma GCC unroll 12
             for (int v = 0; v < groups * vecs; v++)
@@ -174,7 +177,7 @@ INLINE void product_row(int groups, int vecs, V *out, const V *before, const rea
         out[v] = before[v] + acc[v];
 }
 
-NOINLINE static void row_piece(int groups, int vecs, V *out, const V *before, const real *a, span k,
+NOINLINE static void row_piece(int groups, int vecs, V *out, const V *before, const real *a, const span *k,
                                const real *w, ptrdiff_t w_step)
 {
 #define SHAPE(g, n)                                                                                          \
@@ -202,7 +205,7 @@ NOINLINE static void row_piece(int groups, int vecs, V *out, const V *before, co
 }
 
 INLINE void product_rows(int rows, int vecs, int far, const grid *out, const grid *before,
-                         const real *const *a, span k, const real *w, const char *ahead)
+                         const real *const *a, const span *k, const real *w, const char *ahead)
 {
 #define ROWS(n)                                                                                              \
     case n:                                                                                                  \
@@ -217,7 +220,7 @@ INLINE void product_rows(int rows, int vecs, int far, const grid *out, const gri
 }
 
 INLINE void product_vecs(int rows, int vecs, int far, const grid *out, const grid *before,
-                         const real *const *a, span k, const real *w, const char *ahead)
+                         const real *const *a, const span *k, const real *w, const char *ahead)
 {
     switch (vecs) {
     case 1: product_rows(rows, 1, far, out, before, a, k, w, ahead); break;
@@ -233,25 +236,25 @@ INLINE void product_vecs(int rows, int vecs, int far, const grid *out, const gri
  * so does asking for what is in the cache already. Where they are large it costs nothing, and a second one 50 KB. */
 #if PYRNN_BYTES == 64 || defined __aarch64__
 NOINLINE static void product_piece(int rows, int vecs, const grid *out, const grid *before,
-                                   const real *const *a, span k, const real *w, const char *ahead)
+                                   const real *const *a, const span *k, const real *w, const char *ahead)
 {
     product_vecs(rows, vecs, ASK, out, before, a, k, w, ahead);
 }
 #else
 NOINLINE static void near_piece(int rows, int vecs, const grid *out, const grid *before, const real *const *a,
-                                span k, const real *w)
+                                const span *k, const real *w)
 {
     product_vecs(rows, vecs, 0, out, before, a, k, w, NULL);
 }
 
 NOINLINE static void far_piece(int rows, int vecs, const grid *out, const grid *before, const real *const *a,
-                               span k, const real *w, const char *ahead)
+                               const span *k, const real *w, const char *ahead)
 {
     product_vecs(rows, vecs, 1, out, before, a, k, w, ahead);
 }
 
 INLINE void product_piece(int rows, int vecs, const grid *out, const grid *before, const real *const *a,
-                          span k, const real *w, const char *ahead)
+                          const span *k, const real *w, const char *ahead)
 {
     if (ahead)
         far_piece(rows, vecs, out, before, a, k, w, ahead);
@@ -263,14 +266,15 @@ INLINE void product_piece(int rows, int vecs, const grid *out, const grid *befor
 /* How far a piece takes a row of a. */
 INLINE ptrdiff_t piece_step(const span *k) { return k->runs > 1 ? k->runs * k->run_step : k->length; }
 
-NOINLINE static void product(int rows, int vecs, const grid *out, const V *init, const real *const *a, span k,
-                             const real *w, const char *ahead)
+NOINLINE static void product(int rows, int vecs, const grid *out, const V *init, const real *const *a,
+                             const span *all, const real *w, const char *ahead)
 {
+    span k = {all->runs, all->length, all->run_step};
     const grid initial = {(real *)(init ? init : nothing), 0, {0, L, 2 * L, 3 * L}}, *before = &initial;
     const real *moved[MAX_ROWS];
     for (;;) {
-        span part = take_piece(&k);
-        product_piece(rows, vecs, out, before, a, part, w, ahead);
+        const span part = take_piece(&k);
+        product_piece(rows, vecs, out, before, a, &part, w, ahead);
         if (ahead)
             ahead += part.runs * part.length * LINE;
         if (k.runs == 0 || k.length == 0)
@@ -287,8 +291,8 @@ INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const re
                            ptrdiff_t w_step)
 {
     for (const V *before = init ? init : nothing;; before = out) {
-        span part = take_piece(&k);
-        row_piece(groups, vecs, out, before, a, part, w, w_step);
+        const span part = take_piece(&k);
+        row_piece(groups, vecs, out, before, a, &part, w, w_step);
         if (k.runs == 0 || k.length == 0)
             return;
         a += piece_step(&part);

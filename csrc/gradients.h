@@ -58,7 +58,7 @@ NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const 
             int rows = split_size(&split, tile);
             for (int r = 0; r < rows; r++)
                 a[r] = space->da + (r0 + r) * c->slots * L;
-            product(rows, (int)m, &out, NULL, a, k, w,
+            product(rows, (int)m, &out, NULL, a, &k, w,
                     ahead_of(far ? w + m * column : NULL, tile, k.runs * k.length, m));
             for (int r = 0; r < rows; r++)
                 for (ptrdiff_t v = 0; v < m; v++) {

@@ -30,7 +30,7 @@ HOT void map_rows(ptrdiff_t rows, matrix a, ptrdiff_t K, const real *w, const V 
         const int n = split_size(&tiles, tile);
         for (int i = 0; i < n; i++)
             row[i] = a.at + (r + i) * a.step;
-        product(n, vecs, &to, init, row, (span){1, K, 0}, w, NULL);
+        product(n, vecs, &to, init, row, &(span){1, K, 0}, w, NULL);
         for (int i = 0; i < n; i++)
             for (int v = 0; v < vecs; v++)
                 put(out.at + (r + i) * out.step + v * L, sums[i * vecs + v], columns - v * L);

@@ -49,7 +49,7 @@ HOT void multiply(ptrdiff_t rows, matrix a, const packed_matrix *w, ptrdiff_t k0
                 const real *row[MAX_ROWS];
                 for (int j = 0; j < n; j++)
                     row[j] = a.at + (r + j) * a.step + i;
-                product_piece(n, vecs, &to, add || i ? &to : &zeros, row, (span){1, min_of(PIECE, k - i), 0},
+                product_piece(n, vecs, &to, add || i ? &to : &zeros, row, &(span){1, min_of(PIECE, k - i), 0},
                               w->at + p * L * w->k + (k0 + i) * vecs * L, NULL);
             }
         }
