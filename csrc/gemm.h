@@ -19,7 +19,7 @@ enum { PIECE = 256 };
 INLINE ptrdiff_t piece_of(const span *k) { return k->runs > 1 ? max_of(PIECE / k->length, 1) : PIECE; }
 
 /* Takes the next piece of k. What makes and reads a span does so field by field: two fields that are written apart and
- * copied together wait for the store, a tenth of a small tile's time. So spans go by address, too. */
+ * copied together wait for the store, 1 to 4 % of a small layer's time. So spans go by address, too. */
 INLINE span take_piece(span *k)
 {
     const int many = k->runs > 1;
