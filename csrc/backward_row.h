@@ -92,6 +92,17 @@ INLINE void backward_panel(const cell *c, back_function *back, int phase, const 
         vstorea(row->ds + q * Hp + j, ds[q]);
 }
 
+/* The same, or a panel of the projection. */
+INLINE void backward_part(const cell *c, back_function *back, int phase, const pyrnn_job *job,
+                          const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
+                          const real *units)
+{
+    if (projects(c, phase))
+        backward_projection(c, job, row, j, panel_step, acc);
+    else
+        backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
+}
+
 /* The same for all general cells in one function, as forward. */
 NOINLINE static void backward_general(const cell *c, back_function *back, int phase, const pyrnn_job *job,
                                       const backward_row *row, ptrdiff_t j, ptrdiff_t panel_step, V acc,
@@ -99,10 +110,7 @@ NOINLINE static void backward_general(const cell *c, back_function *back, int ph
 {
     if (!c->general)
         __builtin_unreachable();
-    if (projects(c, phase))
-        backward_projection(c, job, row, j, panel_step, acc);
-    else
-        backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
+    backward_part(c, back, phase, job, row, j, panel_step, acc, units);
 }
 
 INLINE void backward_point(const cell *c, back_function *back, int phase, const pyrnn_job *job,
@@ -111,10 +119,8 @@ INLINE void backward_point(const cell *c, back_function *back, int phase, const 
 {
     if (!known(c))
         backward_general(c, back, phase, job, row, j, panel_step, acc, units);
-    else if (projects(c, phase))
-        backward_projection(c, job, row, j, panel_step, acc);
     else
-        backward_panel(c, back, phase, job, row, j, panel_step, acc, units);
+        backward_part(c, back, phase, job, row, j, panel_step, acc, units);
 }
 
 /* A phase of a row at which nothing arrives through a product, as forward. */

@@ -78,7 +78,7 @@ INLINE int known(const cell *c) { return __builtin_constant_p(c->gates); }
 INLINE int last_of_formula(const cell *c) { return c->phases - 1 - c->projected; }
 
 /* Whether a phase is the projection. */
-INLINE int projects(const cell *c, int phase) { return phase > last_of_formula(c); }
+INLINE int projects(const cell *c, int phase) { return c->projected && phase > last_of_formula(c); }
 
 /* How wide, in this layer: state q; the states before it, side by side; what a phase's product reads and what comes out of
  * it. */

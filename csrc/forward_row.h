@@ -132,6 +132,16 @@ INLINE void forward_panel(const cell *c, point_function *point, int phase, const
             forward_state(c, job, row, q, j, n, s[q]);
 }
 
+/* The same, or a panel of the projection. */
+INLINE void forward_part(const cell *c, point_function *point, int phase, const pyrnn_job *job,
+                         const forward_row *row, ptrdiff_t j, const real *ax, const V *ah, const real *units)
+{
+    if (projects(c, phase))
+        forward_state(c, job, row, 0, j, job->layer.projection - j, ah[0]);
+    else
+        forward_panel(c, point, phase, job, row, j, ax, ah, units);
+}
+
 /* The same for all general cells in one function: their point is called through a pointer anyway. */
 NOINLINE static void forward_general(const cell *c, point_function *point, int phase, const pyrnn_job *job,
                                      const forward_row *row, ptrdiff_t j, const real *ax, const V *ah,
@@ -139,10 +149,7 @@ NOINLINE static void forward_general(const cell *c, point_function *point, int p
 {
     if (!c->general)
         __builtin_unreachable();
-    if (projects(c, phase))
-        forward_state(c, job, row, 0, j, job->layer.projection - j, ah[0]);
-    else
-        forward_panel(c, point, phase, job, row, j, ax, ah, units);
+    forward_part(c, point, phase, job, row, j, ax, ah, units);
 }
 
 INLINE void forward_point(const cell *c, point_function *point, int phase, const pyrnn_job *job,
@@ -150,10 +157,8 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
 {
     if (!known(c))
         forward_general(c, point, phase, job, row, j, ax, ah, units);
-    else if (projects(c, phase))
-        forward_state(c, job, row, 0, j, job->layer.projection - j, ah[0]);
     else
-        forward_panel(c, point, phase, job, row, j, ax, ah, units);
+        forward_part(c, point, phase, job, row, j, ax, ah, units);
 }
 
 /* What the product of a phase reads. */
