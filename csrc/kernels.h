@@ -177,9 +177,11 @@ typedef struct {
     pyrnn_part_function *linear_forward, *linear_backward; /* of a pyrnn_linear_job, two phases */
     size_t step_size; /* bytes of a prepared step */
     void (*step_init)(pyrnn_prepared *step); /* all but the job is left to do */
-    void (*norm_forward)(const pyrnn_norm *norm, void *y, void *stats, ptrdiff_t from, ptrdiff_t to);
+    /* `streams`: what is written goes past the caches; rows of it are whole, aligned vectors */
+    void (*norm_forward)(const pyrnn_norm *norm, void *y, void *stats, ptrdiff_t from, ptrdiff_t to,
+                         int streams);
     void (*norm_backward)(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, void *sums,
-                          ptrdiff_t from, ptrdiff_t to);
+                          ptrdiff_t from, ptrdiff_t to, int streams);
     void (*norm_finish)(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, ptrdiff_t blocks,
                         ptrdiff_t from, ptrdiff_t to);
     void (*update)(const pyrnn_rate *rate, const pyrnn_parameter *parameter, ptrdiff_t from, ptrdiff_t to);
@@ -243,6 +245,7 @@ void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, p
 /* machine.c */
 size_t pyrnn_level1(void);
 size_t pyrnn_level2(void);
+size_t pyrnn_level3(void);
 double pyrnn_round_flops(void);
 
 /* plan.c: how many of the threads that are allowed pay for so many operations. */

@@ -38,8 +38,8 @@ size_t pyrnn_level2(void)
     return cache_size(&size, _SC_LEVEL2_CACHE_SIZE, 1u << 20);
 }
 
-/* Bytes of the level-3 cache that the cores of this one's neighbourhood share; 0 where the CPU does not say. Not sysconf: on
- * AMD's CPUs it counts those of all neighbourhoods. Intel's say it in leaf 4, AMD's in 0x8000001d, in the same bits. */
+/* Not sysconf: on AMD's CPUs it counts the caches of all neighbourhoods. Intel's say it in leaf 4, AMD's in 0x8000001d, in the
+ * same bits. */
 static size_t level3(void)
 {
 #if defined __x86_64__ || defined __i386__
@@ -57,7 +57,19 @@ static size_t level3(void)
         }
     }
 #endif
-    return 0;
+    return SIZE_MAX;
+}
+
+/* Bytes of the level-3 cache that the cores of this one's neighbourhood share; SIZE_MAX where the CPU does not say. */
+size_t pyrnn_level3(void)
+{
+    static atomic_size_t size;
+    size_t bytes = atomic_load(&size);
+    if (!bytes) {
+        bytes = level3();
+        atomic_store(&size, bytes);
+    }
+    return bytes;
 }
 
 /* How many operations of a step each thread must have for units to be shared: the time of a round's end. Cores around one
@@ -65,13 +77,6 @@ static size_t level3(void)
  * is, it takes several times as long. */
 double pyrnn_round_flops(void)
 {
-    static atomic_int near; /* 0: not looked up yet, 1: no, 2: yes */
     const size_t neighbourhood = (size_t)64 << 20;
-    int is = atomic_load(&near);
-    if (!is) {
-        const size_t found = level3();
-        is = found > 0 && found <= neighbourhood ? 2 : 1;
-        atomic_store(&near, is);
-    }
-    return is == 2 ? 1e4 : 6e4;
+    return pyrnn_level3() <= neighbourhood ? 1e4 : 6e4;
 }

@@ -43,7 +43,7 @@ typedef struct {
     const pyrnn_norm_gradients *grads; /* NULL: forward */
     void *y, *stats;
     const pyrnn_kernels *kernels;
-    int parts;
+    int parts, streams;
     pyrnn_seat seats[MOST_THREADS];
 } call;
 
@@ -55,10 +55,10 @@ static void do_blocks(const call *c, int part)
     for (ptrdiff_t b = mine.from; b < mine.to; b++) {
         ptrdiff_t from = b * size, to = rows - from < size ? rows : from + size;
         if (c->grads)
-            c->kernels->norm_backward(c->norm, c->grads, (char *)c->grads->work + (size_t)b * bytes, from,
-                                      to);
+            c->kernels->norm_backward(c->norm, c->grads, (char *)c->grads->work + (size_t)b * bytes, from, to,
+                                      c->streams);
         else
-            c->kernels->norm_forward(c->norm, c->y, c->stats, from, to);
+            c->kernels->norm_forward(c->norm, c->y, c->stats, from, to, c->streams);
     }
 }
 
@@ -84,10 +84,21 @@ static void walk(void *context, int number)
     fp_restore(before);
 }
 
+/* Whether `written` goes past the caches: where they do not hold all that a call reads and writes, whoever reads it next finds
+ * nothing of it there. What overwrites an array that was read has its lines already. */
+static int streams_past(const pyrnn_norm *norm, const void *written, const void *read, double bytes)
+{
+    const size_t row = (size_t)norm->width * (size_t)norm->dtype / 8;
+    return bytes > (double)pyrnn_level3() && written != read && row % ALIGNMENT == 0 &&
+           (uintptr_t)written % ALIGNMENT == 0;
+}
+
 /* Rows come from memory: a byte takes as long as three operations of a product. */
 static void run(call *c, int arrays)
 {
     double bytes = (double)arrays * (double)c->norm->rows * (double)c->norm->width * c->norm->dtype / 8;
+    c->streams = c->grads ? streams_past(c->norm, c->grads->dx, c->grads->dy, bytes)
+                          : streams_past(c->norm, c->y, c->norm->x, bytes);
     int most = c->norm->threads < MOST_THREADS ? c->norm->threads : MOST_THREADS;
     c->kernels = pyrnn_kernels_of(pyrnn_isa_selected(), c->norm->dtype);
     c->parts = pyrnn_useful_threads(most, 3 * bytes);

@@ -1,10 +1,22 @@
 /* Layer normalization.   Ba et al. 2016, arXiv:1607.06450
  *     z = (x - mean) * scale      scale = 1 / sqrt(variance + eps)      y = z * gain + shift
  *     dx = (d - mean(d) - z * mean(d * z)) * scale      d = dy * gain      dgain = sum dy * z      dshift = sum dy
- * A row is read from memory once and then from the cache; the next one, and the lines to be written, are asked for before: what
- * is read into level 2, for rows of 4 KB and more fill level 1, and on the way back in the pass that would else ask for nothing. */
+ * A row is read from memory once and then from the cache; the next one is asked for before, into level 2, for rows of 4 KB and
+ * more fill level 1. So are the lines to be written, but where arrays are too large for the caches (`streams`): then these are
+ * written past them, which saves a third of what memory moves on the way forward, and a quarter on the way back. */
 
-static void norm_forward(const pyrnn_norm *norm, void *out, void *stats, ptrdiff_t from, ptrdiff_t to)
+INLINE void norm_put(real *p, V v, ptrdiff_t n, ptrdiff_t to_next, int streams)
+{
+    if (streams) {
+        vstream(p, v);
+    } else {
+        put(p, v, n);
+        __builtin_prefetch(p + to_next, 1);
+    }
+}
+
+INLINE void norm_rows(const pyrnn_norm *norm, void *out, void *stats, ptrdiff_t from, ptrdiff_t to,
+                      int streams)
 {
     const ptrdiff_t n = norm->width;
     const real *gain = norm->gain, *shift = norm->shift;
@@ -16,23 +28,30 @@ static void norm_forward(const pyrnn_norm *norm, void *out, void *stats, ptrdiff
         V m = vset(of_row[0]), s = vset(of_row[1]);
         for (ptrdiff_t j = 0; j < n; j += L) {
             V z = (get(x + j, n - j) - m) * s;
-            put(y + j, vfma(z, get(gain + j, n - j), get(shift + j, n - j)), n - j);
+            norm_put(y + j, vfma(z, get(gain + j, n - j), get(shift + j, n - j)), n - j, more * n, streams);
             __builtin_prefetch(x + more * norm->x_row + j, 0, 2);
-            __builtin_prefetch(y + more * n + j, 1);
         }
         if (stats)
             memcpy((real *)stats + 2 * r, of_row, sizeof(of_row));
     }
 }
 
-/* A block of rows, which has sums of its own: dgain, then dshift, each of norm_columns. */
-static void norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, void *sums,
-                          ptrdiff_t from, ptrdiff_t to)
+static void norm_forward(const pyrnn_norm *norm, void *y, void *stats, ptrdiff_t from, ptrdiff_t to,
+                         int streams)
 {
-    const ptrdiff_t n = norm->width, whole = norm_columns(norm);
+    if (streams) {
+        norm_rows(norm, y, stats, from, to, 1);
+        vstream_end();
+    } else {
+        norm_rows(norm, y, stats, from, to, 0);
+    }
+}
+
+INLINE void norm_back_rows(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, real *dgain,
+                           real *dshift, ptrdiff_t from, ptrdiff_t to, int streams)
+{
+    const ptrdiff_t n = norm->width;
     const real *gain = norm->gain;
-    real *dgain = sums, *dshift = dgain + whole;
-    memset(sums, 0, sizeof(real) * 2 * (size_t)whole);
     for (ptrdiff_t r = from; r < to; r++) {
         const real *x = (const real *)norm->x + r * norm->x_row;
         const real *dy = (const real *)grads->dy + r * grads->dy_row;
@@ -53,9 +72,23 @@ static void norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *gr
         mean_dz = vset(vtotal(mean_dz)[0] / (real)n);
         for (ptrdiff_t j = 0; j < n; j += L) {
             V z = (get(x + j, n - j) - m) * s, d = get(dy + j, n - j) * get(gain + j, n - j) - mean_d;
-            put(dx + j, vfma(-z, mean_dz, d) * s, n - j);
-            __builtin_prefetch(dx + more * n + j, 1);
+            norm_put(dx + j, vfma(-z, mean_dz, d) * s, n - j, more * n, streams);
         }
+    }
+}
+
+/* A block of rows, which has sums of its own: dgain, then dshift, each of norm_columns. */
+static void norm_backward(const pyrnn_norm *norm, const pyrnn_norm_gradients *grads, void *sums,
+                          ptrdiff_t from, ptrdiff_t to, int streams)
+{
+    const ptrdiff_t whole = norm_columns(norm);
+    real *dgain = sums, *dshift = dgain + whole;
+    memset(sums, 0, sizeof(real) * 2 * (size_t)whole);
+    if (streams) {
+        norm_back_rows(norm, grads, dgain, dshift, from, to, 1);
+        vstream_end();
+    } else {
+        norm_back_rows(norm, grads, dgain, dshift, from, to, 0);
     }
 }
 

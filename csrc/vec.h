@@ -134,6 +134,23 @@ INLINE void vstore(real *p, V v) { *(unaligned_V *)p = v; }
 INLINE V vloada(const real *p) { return *(const V *)p; }
 INLINE void vstorea(real *p, V v) { *(V *)p = v; }
 
+/* The same, past the caches: a line that is written whole is not read before. Others see it once it is behind vstream_end. */
+INLINE void vstream(real *p, V v)
+{
+#if defined __SSE2__
+    X86(stream)(p, v);
+#else
+    vstorea(p, v);
+#endif
+}
+
+INLINE void vstream_end(void)
+{
+#if defined __SSE2__
+    _mm_sfence();
+#endif
+}
+
 /* All bits set in the first n lanes, 0 <= n <= L. */
 INLINE VI first_lanes(ptrdiff_t n)
 {

@@ -69,6 +69,20 @@ def test_kernels_follow_the_reference(isa, dtype, rows, width):
         np.testing.assert_allclose(actual, truth, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("width", [512, 520])  # whole lines of the cache, and not
+def test_what_goes_past_the_caches_is_what_goes_through_them(isa, dtype, width):
+    """80 MB are written: more than a level-3 cache of 64 MB holds beside as much that is read."""
+    few, many = 64, (80 << 20) // (64 * width * np.dtype(dtype).itemsize)
+    layer, x, dy = problem(dtype, few, width)
+    y, dx, dweight, dbias = everything(layer, x, dy)
+    all_y, all_dx, *grads = everything(layer, np.tile(x, (many, 1)), np.tile(dy, (many, 1)))
+    for actual, rows in ((all_y, y), (all_dx, dx)):
+        assert (actual.reshape(many, few, width) == rows).all()
+    tolerance = 64 * np.finfo(dtype).eps * many * few
+    for actual, one in zip(grads, (dweight, dbias), strict=True):
+        np.testing.assert_allclose(actual, many * one, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("width", [1, 15, 16, 17, 100])
 def test_a_row_alone_is_the_row_among_others(isa, dtype, width):
     layer, x, dy = problem(dtype, 70, width)
