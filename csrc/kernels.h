@@ -222,8 +222,11 @@ static inline const pyrnn_cell_kernels *kernels_of_job(const pyrnn_kernels *kern
     return own->forward ? own : &kernels->any;
 }
 
-/* dispatch.c: a judged call, ready to run. */
+/* rounds.c: what every thread of a call does. */
 typedef void pyrnn_walk_function(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job);
+pyrnn_walk_function pyrnn_forward_rounds, pyrnn_backward_rounds;
+
+/* dispatch.c: a judged call, ready to run. */
 
 typedef struct {
     pyrnn_walk_function *work;

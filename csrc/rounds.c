@@ -1,0 +1,95 @@
+/* The rounds of a call, through which all of its threads walk: what its time loop, its gradients and its products are cut into. */
+#include "kernels.h"
+
+/* All steps by units, or rows shared out and some steps of each in a round. */
+void pyrnn_forward_rounds(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
+{
+    share steps = {0, job->T};
+    if (job->by_units) {
+        kernels_of_job(kernels, job)->forward(job, me, me->own, steps);
+        return;
+    }
+    do {
+        steps.to = job->T - steps.from < job->steps ? job->T : steps.from + job->steps;
+        EACH_PART (part, me) {
+            pyrnn_walk alone = walk_alone();
+            kernels_of_job(kernels, job)->forward(job, &alone, part, steps);
+        }
+        steps.from = steps.to;
+    } while (steps.to < job->T);
+}
+
+/* The first step of the block that ends before step s1: as many steps as job->block pairs allow, and one at
+ * least. */
+static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
+{
+    ptrdiff_t s = b->s1, pairs = 0;
+    while (s > 0) {
+        ptrdiff_t active = job_active(job, s - 1) - b->p0, rows = b->p1 - b->p0;
+        pairs += active < rows ? active : rows;
+        if (pairs > job->block && s < b->s1)
+            break;
+        s--;
+    }
+    return s;
+}
+
+/* The time loop of a block. */
+static void backward_block(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
+                           const pyrnn_block *b)
+{
+    if (job->by_units)
+        kernels_of_job(kernels, job)->backward(job, b, me, me->own);
+    else
+        EACH_PART (part, me) {
+            pyrnn_walk alone = walk_alone();
+            kernels_of_job(kernels, job)->backward(job, b, &alone, part);
+        }
+    EACH_PART (part, me)
+        kernels->gather(job, b, part, job->threads);
+    EACH_PART (part, me)
+        kernels->products(job, b, part, job->threads);
+}
+
+/* The same, its products left to the round of the next block's, and those of the block before, which the other parts take. */
+static void backward_ahead(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
+                           const pyrnn_block *b, const pyrnn_block *before)
+{
+    EACH_PART (part, me)
+        if (part == 0) {
+            pyrnn_walk alone = walk_alone();
+            kernels_of_job(kernels, job)->backward(job, b, &alone, part);
+            kernels->gather(job, b, 0, 1);
+        } else if (!b->starts)
+            kernels->products(job, before, part - 1, job->threads - 1);
+    if (b->ends)
+        EACH_PART (part, me)
+            kernels->products(job, b, part, job->threads);
+}
+
+/* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums
+ * over nothing come out as zeros. Runs in every thread. */
+void pyrnn_backward_rounds(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
+{
+    pyrnn_block b = {.first = 1}, before = b;
+    do {
+        b.p1 = b.p0 + job->strip < job->B ? b.p0 + job->strip : job->B;
+        b.s1 = b.p0 < b.p1 ? job_length(job, b.p0) : 0;
+        b.starts = 1;
+        do {
+            b.s0 = block_start(job, &b);
+            b.ends = b.s0 == 0;
+            if (job->ahead)
+                backward_ahead(me, kernels, job, &b, &before);
+            else
+                backward_block(me, kernels, job, &b);
+            before = b;
+            b.turn = job->ahead && !b.turn;
+            b.first = b.starts = 0;
+            b.s1 = b.s0;
+        } while (!b.ends);
+        b.p0 = b.p1;
+    } while (b.p0 < job->B);
+    EACH_PART (part, me)
+        kernels->finish(job, part);
+}
