@@ -118,25 +118,45 @@ static int has_units(const pyrnn_layer *layer)
     return infos[layer->cell].units > 0 || (layer->peepholes && infos[layer->cell].peepholes > 0);
 }
 
-pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
-                        const void *b_ih, const void *b_hh, const void *units, const void *w_hr, void *packed)
+/* In memory's time: reading and writing a byte takes as long as six operations of a product. */
+static void share_packing(const pyrnn_kernels *kernels, pyrnn_pack_job *job, int threads)
+{
+    enum { MOST_THREADS = 32 };
+    pyrnn_seat seats[MOST_THREADS];
+    const int most = threads < MOST_THREADS ? threads : MOST_THREADS;
+    job->parts = pyrnn_useful_threads(most, 6.0 * (double)kernels->packed_size(job->layer, job->use));
+    pyrnn_run_parts(kernels->pack, job, 1, seats, job->parts);
+}
+
+pyrnn_status pyrnn_pack_shared(const pyrnn_layer *layer, int use, int threads, const void *w_ih,
+                               const void *w_hh, const void *b_ih, const void *b_hh, const void *units,
+                               const void *w_hr, void *packed)
 {
     if (!layer || !w_ih || !packed || !aligned(packed))
         return PYRNN_BAD_POINTER;
     pyrnn_status status = judge_layer(layer);
     if (status)
         return status;
+    if (threads < 1)
+        return PYRNN_BAD_THREADS;
     if ((!w_hh && infos[layer->cell].recurrent > 0) || (!units && has_units(layer)) ||
         (!w_hr && layer->projection))
         return PYRNN_BAD_POINTER;
     if (use != PYRNN_FORWARD && use != PYRNN_BACKWARD)
         return PYRNN_BAD_PACKED;
-    header head = {MAGIC, (int8_t)use, (int8_t)pyrnn_isa_selected(), *layer};
-    memset(packed, 0, ALIGNMENT);
-    memcpy(packed, &head, sizeof(head));
-    pyrnn_kernels_of(head.isa, layer->dtype)
-        ->pack(layer, use, w_ih, w_hh, b_ih, b_hh, units, w_hr, (char *)packed + ALIGNMENT);
+    header *head = packed;
+    memset(packed, 0, ALIGNMENT); /* what lies between members too: the same weights make the same bytes */
+    head->magic = MAGIC, head->use = (int8_t)use, head->isa = (int8_t)pyrnn_isa_selected(),
+    head->layer = *layer;
+    pyrnn_pack_job job = {layer, use, 1, w_ih, w_hh, b_ih, b_hh, units, w_hr, (char *)packed + ALIGNMENT};
+    share_packing(pyrnn_kernels_of(head->isa, layer->dtype), &job, threads);
     return PYRNN_OK;
+}
+
+pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh,
+                        const void *b_ih, const void *b_hh, const void *units, const void *w_hr, void *packed)
+{
+    return pyrnn_pack_shared(layer, use, 1, w_ih, w_hh, b_ih, b_hh, units, w_hr, packed);
 }
 
 static pyrnn_status read_header(const void *packed, int use, header *head)

@@ -112,6 +112,14 @@ typedef struct {
 /* Part number `part` of a phase of a job. */
 typedef void pyrnn_part_function(const void *job, int phase, int part);
 
+/* Weights to be packed. */
+typedef struct {
+    const pyrnn_layer *layer;
+    int use, parts;
+    const void *w_ih, *w_hh, *b_ih, *b_hh, *units, *w_hr;
+    void *packed; /* behind the header */
+} pyrnn_pack_job;
+
 /* A call of attention, resolved. Sizes are rounded up for the widest vectors, so that the work is the same for every
  * instruction set. */
 typedef struct {
@@ -164,8 +172,7 @@ typedef struct {
     pyrnn_cell_kernels own[PYRNN_CELLS][FORMS]; /* of those cells and options that have one */
     pyrnn_cell_kernels any; /* for all others */
     size_t (*packed_size)(const pyrnn_layer *layer, int use);
-    void (*pack)(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                 const void *b_hh, const void *units, const void *w_hr, void *packed);
+    pyrnn_part_function *pack; /* of a pyrnn_pack_job, one phase */
     /* Set threads (from the most that are allowed), by_units, strip, block and the sizes of work. */
     void (*plan_forward)(pyrnn_job *job);
     void (*plan_backward)(pyrnn_job *job);

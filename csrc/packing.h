@@ -96,14 +96,23 @@ NOINLINE static void transpose(ptrdiff_t rows, ptrdiff_t columns, const real *fr
         }
 }
 
+/* Groups of panels that a part takes: the first panel of the first, and where those of other parts begin. */
+static share panels_of_groups(ptrdiff_t panels, int at_once, int part, int parts)
+{
+    const share groups = share_of((panels + at_once - 1) / at_once, part, parts);
+    return (share){groups.from * at_once, min_of(groups.to * at_once, panels)};
+}
+
 /* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. Rows of w are w_step
  * apart. */
 static void pack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *w,
-                         ptrdiff_t w_step, real *out)
+                         ptrdiff_t w_step, real *out, int part, int parts)
 {
-    ptrdiff_t panels = panels_of(H);
-    for (ptrdiff_t panel = 0; panel < panels; panel += panels_at_once(gates)) {
-        ptrdiff_t m = min_of(panels_at_once(gates), panels - panel), step = m * gates * L;
+    const int at_once = panels_at_once(gates);
+    const share mine = panels_of_groups(panels_of(H), at_once, part, parts);
+    out += mine.from * gates * L * K;
+    for (ptrdiff_t panel = mine.from; panel < mine.to; panel += at_once) {
+        ptrdiff_t m = min_of(at_once, mine.to - panel), step = m * gates * L;
         for (ptrdiff_t v = 0; v < m * gates; v++) {
             ptrdiff_t j0 = (panel + v / gates) * L, n = min_of(L, H - j0);
             const real *from = w + (block[v % gates] * H + j0) * w_step;
@@ -118,49 +127,66 @@ static void pack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H,
 
 /* Matrices for `product` over gates: out[group][panel][gate][unit][lane] = w[block[gate]*H + unit][lane]. */
 static void pack_rows(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *w, ptrdiff_t w_step,
-                      real *out)
+                      real *out, int part, int parts)
 {
+    const int at_once = panels_at_once(1);
     const ptrdiff_t panels = panels_of(H);
-    for (ptrdiff_t k0 = 0, m; k0 < K; k0 += m * L) {
-        m = min_of(panels_at_once(1), panels_of(K - k0));
+    const share mine = panels_of_groups(panels_of(K), at_once, part, parts);
+    out += mine.from * L * panels * gates * L;
+    for (ptrdiff_t first = mine.from; first < mine.to; first += at_once) {
+        const ptrdiff_t end = min_of(first + at_once, mine.to);
         for (ptrdiff_t panel = 0; panel < panels; panel++)
             for (int g = 0; g < gates; g++)
                 for (ptrdiff_t j = panel * L; j < (panel + 1) * L; j++)
-                    for (ptrdiff_t k = k0; k < k0 + m * L; k += L, out += L)
+                    for (ptrdiff_t k = first * L; k < end * L; k += L, out += L)
                         vstorea(out, j < H ? get(w + (block[g] * H + j) * w_step + k, K - k) : vset(0));
     }
 }
 
-static void pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                 const void *b_hh, const void *units, const void *w_hr, void *packed)
+/* What no part shares with others. */
+static void pack_vectors(const cell *c, const pyrnn_pack_job *job, const packed_layout *lay, const real *b_ih,
+                         const real *b_hh, real *out)
 {
-    const cell its = cell_of(layer), *c = &its;
-    const ptrdiff_t I = layer->inputs, H = layer->units;
-    packed_layout lay = layout_of(c, use, layer);
-    real *out = packed;
-    memset(out + lay.zero, 0, sizeof(real) * (size_t)(panels_of(H) * L));
-    pack_own(c, H, b_ih, b_hh, units, out + lay.units);
+    const pyrnn_layer *layer = job->layer;
+    const ptrdiff_t H = layer->units;
+    memset(out + lay->zero, 0, sizeof(real) * (size_t)(panels_of(H) * L));
+    pack_own(c, H, b_ih, b_hh, job->units, out + lay->units);
+    if (job->use != PYRNN_FORWARD)
+        return;
     if (c->shifts)
         b_ih = b_hh = NULL; /* the products' are zeros */
-    if (use == PYRNN_FORWARD) {
-        pack_bias(c->gates, c->block_x, H, b_ih, out + lay.bias_x, c->gates);
-        pack_columns(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
-    } else if (I <= FEW)
-        for (ptrdiff_t k = 0; k < I; k++)
-            pack_columns(c->gates, c->block_x, 1, H, (const real *)w_ih + k, I,
-                         out + lay.w + k * panels_of(H) * L * c->gates);
+    pack_bias(c->gates, c->block_x, H, b_ih, out + lay->bias_x, c->gates);
+    for (int i = 0; i < c->phases; i++)
+        pack_bias(c->phase[i].count, phase_blocks(c, i), phase_units(c, layer, i),
+                  projects(c, i) ? NULL : b_hh, out + lay->bias_h[i], c->phase[i].count);
+}
+
+/* A part of the weights of a pyrnn_pack_job. */
+static void pack(const void *described, int phase, int part)
+{
+    const pyrnn_pack_job *job = described;
+    const pyrnn_layer *layer = job->layer;
+    const cell its = cell_of(layer), *c = &its;
+    const ptrdiff_t I = layer->inputs, H = layer->units;
+    const int parts = job->parts, forward = job->use == PYRNN_FORWARD;
+    const packed_layout lay = layout_of(c, job->use, layer);
+    const real *w_ih = job->w_ih;
+    real *out = job->packed;
+    (void)phase;
+    if (part == 0)
+        pack_vectors(c, job, &lay, job->b_ih, job->b_hh, out);
+    if (forward)
+        pack_columns(c->gates, c->block_x, I, H, w_ih, I, out + lay.w, part, parts);
+    else if (I > FEW)
+        pack_rows(c->gates, c->block_x, I, H, w_ih, I, out + lay.w, part, parts);
     else
-        pack_rows(c->gates, c->block_x, I, H, w_ih, I, out + lay.w);
-    for (int i = 0; i < c->phases; i++) {
-        const tiny *block = phase_blocks(c, i), count = c->phase[i].count;
-        const ptrdiff_t K = phase_reads(c, layer, i), rows = phase_units(c, layer, i);
-        const void *w = projects(c, i) ? w_hr : w_hh;
-        if (use == PYRNN_FORWARD) {
-            pack_bias(count, block, rows, projects(c, i) ? NULL : b_hh, out + lay.bias_h[i], count);
-            pack_columns(count, block, K, rows, w, K, out + lay.r[i]);
-        } else
-            pack_rows(count, block, K, rows, w, K, out + lay.r[i]);
-    }
+        for (ptrdiff_t k = 0; k < I; k++)
+            pack_columns(c->gates, c->block_x, 1, H, w_ih + k, I,
+                         out + lay.w + k * panels_of(H) * L * c->gates, part, parts);
+    for (int i = 0; i < c->phases; i++)
+        (forward ? pack_columns : pack_rows)(c->phase[i].count, phase_blocks(c, i), phase_reads(c, layer, i),
+                                             phase_units(c, layer, i), projects(c, i) ? job->w_hr : job->w_hh,
+                                             phase_reads(c, layer, i), out + lay.r[i], part, parts);
 }
 
 static size_t packed_size(const pyrnn_layer *layer, int use)

@@ -156,6 +156,11 @@ PYRNN_API pyrnn_status pyrnn_pack(const pyrnn_layer *layer, int use, const void 
                                   const void *b_ih, const void *b_hh, const void *units, const void *w_hr,
                                   void *packed);
 
+/* The same bytes, by so many threads where it pays: large weights that every step of training changes. */
+PYRNN_API pyrnn_status pyrnn_pack_shared(const pyrnn_layer *layer, int use, int threads, const void *w_ih,
+                                         const void *w_hh, const void *b_ih, const void *b_hh,
+                                         const void *units, const void *w_hr, void *packed);
+
 /* ---- Sequences ----
  * What forward and backward of one sequence call share; backward wants the very values that forward was given.
  *

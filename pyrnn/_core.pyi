@@ -37,6 +37,7 @@ def pack(
     units: Array | None,
     w_hr: Array | None,
     options: tuple[Any, ...] | None,
+    threads: int,
 ) -> Array: ...
 def saved_size(
     cell: int, dtype: np.dtype[Any], I: int, H: int, T: int, B: int, options: tuple[Any, ...] | None

@@ -86,8 +86,8 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_isa_select(int isa)
     int pyrnn_threads_possible()
     int pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
-    int pyrnn_pack(const pyrnn_layer *layer, int use, const void *w_ih, const void *w_hh, const void *b_ih,
-                   const void *b_hh, const void *units, const void *w_hr, void *packed)
+    int pyrnn_pack_shared(const pyrnn_layer *layer, int use, int threads, const void *w_ih, const void *w_hh,
+                          const void *b_ih, const void *b_hh, const void *units, const void *w_hr, void *packed)
     int pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes)
     int pyrnn_forward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
     int pyrnn_step_size(const void *packed, ptrdiff_t B, size_t *bytes)
@@ -239,7 +239,7 @@ def threads_possible():
 include "_memory.pxi"
 
 
-def pack(int cell, int use, ptrdiff_t H, w_ih, w_hh, b_ih, b_hh, units, w_hr, options):
+def pack(int cell, int use, ptrdiff_t H, w_ih, w_hh, b_ih, b_hh, units, w_hr, options, int threads):
     """A snapshot of the weights as the kernels read them; opaque, read-only bytes."""
     cdef pyrnn_layer layer = layer_of(cell, w_ih.dtype, w_ih.shape[1], H, options)
     cdef size_t size
@@ -254,7 +254,7 @@ def pack(int cell, int use, ptrdiff_t H, w_ih, w_hh, b_ih, b_hh, units, w_hr, op
     cdef void *out = data(packed)
     cdef int status
     with nogil:
-        status = pyrnn_pack(&layer, use, wi, wh, bi, bh, own, hr, out)
+        status = pyrnn_pack_shared(&layer, use, threads, wi, wh, bi, bh, own, hr, out)
     check(status)
     packed.flags.writeable = False
     return packed

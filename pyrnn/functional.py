@@ -51,7 +51,8 @@ class Weights(NamedTuple):
 
 def pack(cell: Cell, use: int, weights: Weights, options: Options = PLAIN) -> Array:
     """Weights as the kernels read them, an opaque snapshot; `use` is _core.FORWARD or _core.BACKWARD."""
-    return _core.pack(cell.number, use, len(weights.w_ih) // cell.gates, *weights, options)
+    H = len(weights.w_ih) // cell.gates
+    return _core.pack(cell.number, use, H, *weights, options, get_num_threads())
 
 
 class Layer(NamedTuple):

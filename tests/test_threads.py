@@ -248,6 +248,19 @@ def calls_of_the_binding(cell):
     }
 
 
+@pytest.mark.parametrize(("inputs", "units"), [(300, 310), (2, 530)], ids=["many inputs", "few"])
+@pytest.mark.parametrize("use", [_core.FORWARD, _core.BACKWARD], ids=["forward", "backward"])
+def test_weights_are_packed_alike_by_any_number_of_threads(isa, cell, dtype, use, inputs, units, threads):
+    entry = _registry.REGISTRY[cell]
+    given = problem(cell, dtype, 1, 1, inputs, units)
+    weights = functional.Weights(*(given[name] for name in (*WEIGHTS, "w_units") if name in given))
+    threads(1)
+    alone = functional.pack(entry, use, weights)
+    for n in (2, 3, 64):
+        threads(n)
+        np.testing.assert_array_equal(functional.pack(entry, use, weights), alone)
+
+
 @pytest.mark.parametrize("name", ["forward", "backward", "pack", "stream"])
 def test_other_threads_run_during_a_call(cell, name):
     """Nothing gives the interpreter away but the call itself: who else runs, runs at the same time."""

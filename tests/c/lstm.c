@@ -183,6 +183,8 @@ static void statuses(void)
            "packed + 4: BAD_POINTER");
     expect(pyrnn_pack(&good, PYRNN_FORWARD, w, w, NULL, NULL, NULL, NULL, packed) == PYRNN_OK,
            "pyrnn_pack without biases");
+    expect(pyrnn_pack_shared(&good, PYRNN_FORWARD, 0, w, w, w, w, NULL, NULL, packed) == PYRNN_BAD_THREADS,
+           "no threads: BAD_THREADS");
     float own[10] = {0};
     layer = good, layer.cell = PYRNN_lstm_norm;
     pyrnn_packed_size(&layer, PYRNN_FORWARD, &bytes);

@@ -59,6 +59,10 @@ static void *pack(const net *n, int use, const float *w_ih, const float *w_hh, c
     expect(!pyrnn_packed_size(&n->layer, use, &bytes), "pyrnn_packed_size");
     void *packed = buffer(bytes);
     expect(!pyrnn_pack(&n->layer, use, w_ih, w_hh, bias, NULL, w_hh, NULL, packed), "pyrnn_pack");
+    void *shared = buffer(bytes);
+    expect(!pyrnn_pack_shared(&n->layer, use, 3, w_ih, w_hh, bias, NULL, w_hh, NULL, shared),
+           "pyrnn_pack_shared");
+    expect(!memcmp(packed, shared, bytes), "packs of one thread and of three");
     return packed;
 }
 
