@@ -217,8 +217,9 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             for (ptrdiff_t r = 0; r < m; r++)
                 space->x[pairs++] = (const real *)job->x + time_of(job, rows[r].length, end) * job->x_step +
                                     rows[r].row * job->x_row;
-        EACH_PART (part, me)
-            project(c, job, packed, panels_of_part(job->H, grain, me, part), space->x, pairs, space->ax);
+        if (!job->ahead)
+            EACH_PART (part, me)
+                project(c, job, packed, panels_of_part(job->H, grain, me, part), space->x, pairs, space->ax);
         const real *ax = space->ax;
         for (; s < end; s++) {
             n = still_active(rows, n, s);
@@ -247,6 +248,34 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             forward_end(c, job, packed + lay.zero, rows + r);
 }
 
+/* The spaces of some steps; the bytes at `own` that are taken. Where the time loop runs ahead, two blocks have theirs in turn. */
+static size_t forward_spaces(const cell *c, const pyrnn_job *job, char *own, share steps,
+                             forward_space *space)
+{
+    if (!job->by_units && !job->ahead)
+        return forward_shared(c, job, own, space);
+    const ptrdiff_t turn = job->ahead ? steps.from / job->steps % 2 : 0;
+    forward_shared(c, job, job->work + (size_t)turn * job->work_shared / 2, space);
+    return 0;
+}
+
+/* The input part of a block of the only row that `number` has, for a part of the panels. */
+static void project_ahead(const pyrnn_job *job, share steps, int number, int part, int parts)
+{
+    const cell its = cell_of(&job->layer), *c = &its;
+    const pyrnn_walk crew = {.parts = parts};
+    const ptrdiff_t row = job_row(job, 0), length = job_length(job, 0);
+    const ptrdiff_t pairs = max_of(min_of(steps.to, length) - steps.from, 0);
+    forward_space space;
+    forward_spaces(c, job, NULL, steps, &space);
+    forward_own(job, job->work + job->work_shared + (size_t)number * job->work_thread, &space);
+    for (ptrdiff_t i = 0; i < pairs; i++)
+        space.x[i] =
+            (const real *)job->x + time_of(job, length, steps.from + i) * job->x_step + row * job->x_row;
+    project(c, job, (const real *)job->packed, panels_of_part(job->H, forward_grain(c), &crew, part), space.x,
+            pairs, space.ax);
+}
+
 /* Some steps of all rows, by units; or of those of part `number`, alone. Rows are dealt out in turn: each part gets long and
  * short sequences alike, still sorted. */
 INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me, int number,
@@ -255,10 +284,7 @@ INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, 
     forward_space space;
     char *own = job->work + job->work_shared + (size_t)number * job->work_thread;
     const ptrdiff_t step = job->by_units ? 1 : job->threads;
-    size_t used = job->by_units ? 0 : forward_shared(c, job, own, &space);
-    if (job->by_units)
-        forward_shared(c, job, job->work, &space);
-    forward_own(job, own + used, &space);
+    forward_own(job, own + forward_spaces(c, job, own, steps, &space), &space);
     for (ptrdiff_t p = job->by_units ? 0 : number, n; p < job->B;) {
         for (n = 0; p < job->B && n < job->strip; p += step, n++) {
             forward_row *row = space.rows + n;
@@ -287,10 +313,11 @@ static ptrdiff_t forward_round(const pyrnn_job *job)
 
 /* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room
  * beside them; 64 pairs at least, for a strip of few rows would stream R anew for each; and 6 MB at most over
- * all threads. */
+ * all threads. A single sequence whose time loop runs ahead has eight of them. */
 static void plan_forward(pyrnn_job *job)
 {
     const cell its = resolved(&job->layer), *c = &its;
+    const int allowed = job->threads;
     choose_split(job, c, forward_grain(c));
     ptrdiff_t pair = panels_of(job->H) * L * c->gates * (ptrdiff_t)sizeof(real);
     ptrdiff_t most = max_of((6 << 20) / job->threads / pair, 8);
@@ -299,8 +326,13 @@ static void plan_forward(pyrnn_job *job)
     job->block = min_of(min_of(max_of((ptrdiff_t)(job->l2 / 4) / pair, 64), most), pairs);
     job->strip = max_of(min_of(rows, job->block), 1);
     job->steps = forward_round(job);
+    job->ahead = job->B == 1 && !job->by_units && allowed > 1 && job->I > FEW && c->phase[0].count > 0;
+    if (job->ahead) {
+        job->threads = allowed;
+        job->block = job->steps = min_of(job->block, max_of(job->T / 8, 64));
+    }
     forward_space space;
     size_t shared = forward_shared(c, job, NULL, &space);
-    job->work_shared = job->by_units ? shared : 0;
-    job->work_thread = forward_own(job, NULL, &space) + (job->by_units ? 0 : shared);
+    job->work_shared = job->by_units ? shared : job->ahead ? 2 * shared : 0;
+    job->work_thread = forward_own(job, NULL, &space) + (job->by_units || job->ahead ? 0 : shared);
 }

@@ -211,6 +211,7 @@ const pyrnn_kernels PYRNN_TABLE = {
     .pack = pack,
     .plan_forward = plan_forward,
     .plan_backward = plan_backward,
+    .project = project_ahead,
     .gather = gather_pairs,
     .products = products,
     .finish = finish,

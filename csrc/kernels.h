@@ -47,12 +47,14 @@ typedef struct {
     size_t l1, l2; /* bytes of a core's level-1 cache for data, and of its level-2 cache */
     double round_flops; /* of a thread in a step, at least, for units to be shared */
     int by_units; /* threads share the units of every row, with a round a phase of a step, and not the rows */
-    int ahead; /* of one row: one runs the time loop of a block while the others take the products of the block before */
+    /* Of one row: one runs the time loop of a block while the others take products, backward those of the block before, forward
+     * the input's of the block to come. */
+    int ahead;
     int back; /* the first step takes the panels from the last one back */
     ptrdiff_t strip; /* rows that run together */
     ptrdiff_t block; /* (step, row) pairs, at most, whose gates are in work at once */
     double flops; /* of the products forward */
-    ptrdiff_t steps; /* forward, of a round that shares out rows */
+    ptrdiff_t steps; /* forward, of a round that does not share out units */
     char *work; /* what threads share, then a part for each */
     size_t work_shared, work_thread;
     pyrnn_seat *seats; /* one a thread */
@@ -177,6 +179,8 @@ typedef struct {
     void (*plan_forward)(pyrnn_job *job);
     void (*plan_backward)(pyrnn_job *job);
     /* After a block's time loop: first one, then the other; a part of so many. */
+    void (*project)(const pyrnn_job *job, share steps, int number, int part,
+                    int parts); /* where forward runs ahead */
     void (*gather)(const pyrnn_job *job, const pyrnn_block *block, int part, int parts);
     void (*products)(const pyrnn_job *job, const pyrnn_block *block, int part, int parts);
     void (*finish)(const pyrnn_job *job, int thread); /* after the last block */

@@ -1,12 +1,34 @@
 /* The rounds of a call, through which all of its threads walk: what its time loop, its gradients and its products are cut into. */
 #include "kernels.h"
 
+/* A block's time loop beside the products of the next block with the input, which the other parts take. */
+static void forward_ahead(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
+{
+    share steps = {0, job->T < job->steps ? job->T : job->steps};
+    EACH_PART (part, me)
+        kernels->project(job, steps, part, part, job->threads);
+    do {
+        const share next = {steps.to, job->T - steps.to < job->steps ? job->T : steps.to + job->steps};
+        EACH_PART (part, me)
+            if (part == 0) {
+                pyrnn_walk alone = walk_alone();
+                kernels_of_job(kernels, job)->forward(job, &alone, part, steps);
+            } else
+                kernels->project(job, next, part, part - 1, job->threads - 1);
+        steps = next;
+    } while (steps.from < job->T);
+}
+
 /* All steps by units, or rows shared out and some steps of each in a round. */
 void pyrnn_forward_rounds(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
     share steps = {0, job->T};
     if (job->by_units) {
         kernels_of_job(kernels, job)->forward(job, me, me->own, steps);
+        return;
+    }
+    if (job->ahead) {
+        forward_ahead(me, kernels, job);
         return;
     }
     do {

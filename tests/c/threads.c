@@ -119,9 +119,7 @@ static void uses_threads(const net *n)
 {
     if (n->info.recurrent == 0 && n->B == 1)
         return; /* it has no product of which units could be shared */
-    const int slim =
-        n->B == 1 && n->layer.units < 32; /* its steps are too short to be shared, its gradients are not */
-    for (int use = slim ? PYRNN_BACKWARD : PYRNN_FORWARD; use <= PYRNN_BACKWARD; use++) {
+    for (int use = PYRNN_FORWARD; use <= PYRNN_BACKWARD; use++) {
         size_t bytes[2] = {0};
         for (int k = 0; k < 2; k++) {
             pyrnn_sequence seq = {.T = n->T, .B = n->B, .threads = 1 + k};
