@@ -305,8 +305,8 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                 for (ptrdiff_t r = 0; r < active && part == 0 && until == 0; r++)
                     backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
                 backward_phase(c, back, phase, until, job, packed, &lay, &space,
-                               panels_of_part(phase_units(c, &job->layer, phase), grain, me, part), rows,
-                               active, panel_step, s & 1, &then);
+                               panels_of_part(phase_units(c, &job->layer, phase), grain, me->parts, part),
+                               rows, active, panel_step, s & 1, &then);
             }
         }
         if (job->tells)
@@ -315,11 +315,11 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
     if (b->s1 > b->s0)
         EACH_PART (part, me) {
             backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space,
-                           panels_of_part(phase_reads(c, &job->layer, 0), grain, me, part), rows, active,
-                           panel_step, 0, &(coming){0});
+                           panels_of_part(phase_reads(c, &job->layer, 0), grain, me->parts, part), rows,
+                           active, panel_step, 0, &(coming){0});
             for (int q = 0; q < c->states; q++)
-                backward_cut(job, q, panels_of_part(state_width(c, &job->layer, q), grain, me, part), rows,
-                             active, b->s0);
+                backward_cut(job, q, panels_of_part(state_width(c, &job->layer, q), grain, me->parts, part),
+                             rows, active, b->s0);
         }
     if (b->ends)
         EACH_PART (part, me)

@@ -219,7 +219,8 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                                     rows[r].row * job->x_row;
         if (!job->ahead)
             EACH_PART (part, me)
-                project(c, job, packed, panels_of_part(job->H, grain, me, part), space->x, pairs, space->ax);
+                project(c, job, packed, panels_of_part(job->H, grain, me->parts, part), space->x, pairs,
+                        space->ax);
         const real *ax = space->ax;
         for (; s < end; s++) {
             n = still_active(rows, n, s);
@@ -233,8 +234,8 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                 until = forward_until(c, phase, me);
                 EACH_PART (part, me)
                     forward_phase(c, point, phase, until, job, packed, &lay,
-                                  panels_of_part(phase_units(c, &job->layer, phase), grain, me, part), rows,
-                                  n, ax, pairs * c->gates * L, (s & 1) ^ job->back, &then);
+                                  panels_of_part(phase_units(c, &job->layer, phase), grain, me->parts, part),
+                                  rows, n, ax, pairs * c->gates * L, (s & 1) ^ job->back, &then);
             }
             ax += n * c->gates * L;
             if (tells)
@@ -263,7 +264,6 @@ static size_t forward_spaces(const cell *c, const pyrnn_job *job, char *own, sha
 static void project_ahead(const pyrnn_job *job, share steps, int number, int part, int parts)
 {
     const cell its = cell_of(&job->layer), *c = &its;
-    const pyrnn_walk crew = {.parts = parts};
     const ptrdiff_t row = job_row(job, 0), length = job_length(job, 0);
     const ptrdiff_t pairs = max_of(min_of(steps.to, length) - steps.from, 0);
     forward_space space;
@@ -272,7 +272,7 @@ static void project_ahead(const pyrnn_job *job, share steps, int number, int par
     for (ptrdiff_t i = 0; i < pairs; i++)
         space.x[i] =
             (const real *)job->x + time_of(job, length, steps.from + i) * job->x_step + row * job->x_row;
-    project(c, job, (const real *)job->packed, panels_of_part(job->H, forward_grain(c), &crew, part), space.x,
+    project(c, job, (const real *)job->packed, panels_of_part(job->H, forward_grain(c), parts, part), space.x,
             pairs, space.ax);
 }
 

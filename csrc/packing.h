@@ -96,20 +96,13 @@ NOINLINE static void transpose(ptrdiff_t rows, ptrdiff_t columns, const real *fr
         }
 }
 
-/* Groups of panels that a part takes: the first panel of the first, and where those of other parts begin. */
-static share panels_of_groups(ptrdiff_t panels, int at_once, int part, int parts)
-{
-    const share groups = share_of((panels + at_once - 1) / at_once, part, parts);
-    return (share){groups.from * at_once, min_of(groups.to * at_once, panels)};
-}
-
 /* Matrices for `product` over inputs: out[group][k][panel][gate][lane] = w[block[gate]*H + unit][k]. Rows of w are w_step
  * apart. */
 static void pack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *w,
                          ptrdiff_t w_step, real *out, int part, int parts)
 {
     const int at_once = panels_at_once(gates);
-    const share mine = panels_of_groups(panels_of(H), at_once, part, parts);
+    const share mine = panels_of_part(H, at_once, parts, part);
     out += mine.from * gates * L * K;
     for (ptrdiff_t panel = mine.from; panel < mine.to; panel += at_once) {
         ptrdiff_t m = min_of(at_once, mine.to - panel), step = m * gates * L;
@@ -131,7 +124,7 @@ static void pack_rows(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, co
 {
     const int at_once = panels_at_once(1);
     const ptrdiff_t panels = panels_of(H);
-    const share mine = panels_of_groups(panels_of(K), at_once, part, parts);
+    const share mine = panels_of_part(K, at_once, parts, part);
     out += mine.from * L * panels * gates * L;
     for (ptrdiff_t first = mine.from; first < mine.to; first += at_once) {
         const ptrdiff_t end = min_of(first + at_once, mine.to);
@@ -144,10 +137,10 @@ static void pack_rows(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, co
 }
 
 /* What no part shares with others. */
-static void pack_vectors(const cell *c, const pyrnn_pack_job *job, const packed_layout *lay, const real *b_ih,
-                         const real *b_hh, real *out)
+static void pack_vectors(const cell *c, const pyrnn_pack_job *job, const packed_layout *lay, real *out)
 {
     const pyrnn_layer *layer = job->layer;
+    const real *b_ih = job->b_ih, *b_hh = job->b_hh;
     const ptrdiff_t H = layer->units;
     memset(out + lay->zero, 0, sizeof(real) * (size_t)(panels_of(H) * L));
     pack_own(c, H, b_ih, b_hh, job->units, out + lay->units);
@@ -174,7 +167,7 @@ static void pack(const void *described, int phase, int part)
     real *out = job->packed;
     (void)phase;
     if (part == 0)
-        pack_vectors(c, job, &lay, job->b_ih, job->b_hh, out);
+        pack_vectors(c, job, &lay, out);
     if (forward)
         pack_columns(c->gates, c->block_x, I, H, w_ih, I, out + lay.w, part, parts);
     else if (I > FEW)

@@ -23,6 +23,16 @@ enum { FEW = 4 };
  * wide. */
 INLINE int panels_at_once(int gates) { return gates == 1 ? 4 : gates == 2 ? 2 : 1; }
 
+/* The panels of so many units that a part takes: they are shared out in groups of `grain`, which no product may cut. */
+INLINE share panels_of_part(ptrdiff_t units, int grain, int parts, int part)
+{
+    ptrdiff_t panels = panels_of(units);
+    if (parts == 1)
+        return (share){0, panels};
+    share groups = share_of((panels + grain - 1) / grain, part, parts);
+    return (share){min_of(groups.from * grain, panels), min_of(groups.to * grain, panels)}; /* maybe none */
+}
+
 /* Rows are split into tiles that differ by at most one row: {6, 2} would run its second tile at a third of
  * the speed. */
 typedef struct {

@@ -1,14 +1,20 @@
 /* The rounds of a call, through which all of its threads walk: what its time loop, its gradients and its products are cut into. */
 #include "kernels.h"
 
+/* The steps of a round that begins with that one; none after the last. */
+static share round_from(const pyrnn_job *job, ptrdiff_t from)
+{
+    return (share){from, job->T - from < job->steps ? job->T : from + job->steps};
+}
+
 /* A block's time loop beside the products of the next block with the input, which the other parts take. */
 static void forward_ahead(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
-    share steps = {0, job->T < job->steps ? job->T : job->steps};
+    share steps = round_from(job, 0);
     EACH_PART (part, me)
         kernels->project(job, steps, part, part, job->threads);
     do {
-        const share next = {steps.to, job->T - steps.to < job->steps ? job->T : steps.to + job->steps};
+        const share next = round_from(job, steps.to);
         EACH_PART (part, me)
             if (part == 0) {
                 pyrnn_walk alone = walk_alone();
@@ -22,22 +28,21 @@ static void forward_ahead(pyrnn_walk *me, const pyrnn_kernels *kernels, const py
 /* All steps by units, or rows shared out and some steps of each in a round. */
 void pyrnn_forward_rounds(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job)
 {
-    share steps = {0, job->T};
     if (job->by_units) {
-        kernels_of_job(kernels, job)->forward(job, me, me->own, steps);
+        kernels_of_job(kernels, job)->forward(job, me, me->own, (share){0, job->T});
         return;
     }
     if (job->ahead) {
         forward_ahead(me, kernels, job);
         return;
     }
+    share steps = {0, 0};
     do {
-        steps.to = job->T - steps.from < job->steps ? job->T : steps.from + job->steps;
+        steps = round_from(job, steps.to);
         EACH_PART (part, me) {
             pyrnn_walk alone = walk_alone();
             kernels_of_job(kernels, job)->forward(job, &alone, part, steps);
         }
-        steps.from = steps.to;
     } while (steps.to < job->T);
 }
 

@@ -2,16 +2,6 @@
  * alone. Where rows are too few, all walk through the steps of every row together, and the parts of a phase are
  * units. Either way units are shared out among the parts of a round; alone that is one part with all units. */
 
-/* Panels of so many units are shared out in groups of `grain`, which no product may cut. */
-INLINE share panels_of_part(ptrdiff_t units, int grain, const pyrnn_walk *me, int part)
-{
-    ptrdiff_t panels = panels_of(units);
-    if (me->parts == 1)
-        return (share){0, panels};
-    share groups = share_of((panels + grain - 1) / grain, part, me->parts);
-    return (share){min_of(groups.from * grain, panels), min_of(groups.to * grain, panels)}; /* maybe none */
-}
-
 /* Whether a matrix of so many reals, which a thread goes through once a step or a block, has left its level-2 cache by
  * the time it comes to its beginning again. */
 INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
