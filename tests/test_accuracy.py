@@ -1,4 +1,4 @@
-"""How far the functions of csrc/vec.h are from the truth, on every instruction set that this CPU has."""
+"""How far the functions of csrc/vec_math.h are from the truth, on every instruction set that this CPU has."""
 
 import sys
 from pathlib import Path

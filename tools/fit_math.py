@@ -1,6 +1,6 @@
-"""Compute the constants of exp, sigmoid and tanh in csrc/vec.h.
+"""Compute the constants of exp, sigmoid and tanh in csrc/vec_math.h.
 
-    python tools/fit_math.py            print them as they stand in vec.h, with the error of the fit
+    python tools/fit_math.py            print them as they stand there, with the error of the fit
     python tools/fit_math.py --check    fail if they do not stand there (layout aside), and print them
 
 All three functions rest on  expm1(r) = r + r^2/2 + r^3 p(r)  for |r| <= ln2/2. p is the minimax polynomial
@@ -20,7 +20,7 @@ import mpmath as mp
 
 mp.mp.dps = 60
 
-VEC_H = Path(__file__).parents[1] / "csrc" / "vec.h"
+VEC_MATH_H = Path(__file__).parents[1] / "csrc" / "vec_math.h"
 
 # Rounding x*log2(e) to an integer happens with an error of its own, so r may pass ln2/2 by a little.
 EDGE = mp.log(2) / 2 * (1 + mp.mpf(2) ** -10)
@@ -88,7 +88,7 @@ def fit(dtype: Dtype) -> tuple[list[mp.mpf], mp.mpf]:
 
 
 def constants(dtype: Dtype) -> list[str]:
-    """The lines of vec.h for one dtype."""
+    """The lines of vec_math.h for one dtype."""
     q, error = fit(dtype)
     ln2, short = mp.log(2), rounded(mp.log(2), dtype.short)
     high = rounded(ln2, dtype.digits)
@@ -113,7 +113,7 @@ def constants(dtype: Dtype) -> list[str]:
 def main() -> int:
     blocks = ["\n".join(constants(dtype)) for dtype in DTYPES]
     if sys.argv[1:] == ["--check"]:
-        present = "".join(VEC_H.read_text().split())
+        present = "".join(VEC_MATH_H.read_text().split())
         stale = [block for block in blocks if "".join(block.split()) not in present]
         print("\n\n".join(stale), end="\n" if stale else "")
         return 1 if stale else 0

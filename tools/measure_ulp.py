@@ -1,4 +1,4 @@
-"""Measure the errors of exp, sigmoid and tanh in csrc/vec.h, for every instruction set this CPU has.
+"""Measure the errors of exp, sigmoid and tanh in csrc/vec_math.h, for every instruction set this CPU has.
 
     python tools/measure_ulp.py                 a dense sample, seconds
     python tools/measure_ulp.py --exhaustive    every float32 there is, minutes; a denser sample of float64
