@@ -39,6 +39,7 @@ static size_t plan(const pyrnn_attention *c, int use, void *work, pyrnn_attentio
                    (double)c->queries * (double)c->keys * (double)c->size;
     *job = (pyrnn_attention_job){.call = c,
                                  .threads = pyrnn_useful_threads(c->threads, flops),
+                                 .flops = flops,
                                  .keys = padded(c->keys, WIDEST_GROUP),
                                  .size = padded(c->size, WIDEST)};
     if (job->threads > tasks)
@@ -91,7 +92,7 @@ pyrnn_status pyrnn_attention_forward(const pyrnn_attention *call, const pyrnn_he
         return PYRNN_BAD_POINTER;
     job.out = *out, job.stats = stats;
     pyrnn_run_parts(pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend, &job, 1, job.seats,
-                    job.threads);
+                    job.threads, job.flops);
     return PYRNN_OK;
 }
 
@@ -110,7 +111,7 @@ pyrnn_status pyrnn_attention_backward(const pyrnn_attention *call, const pyrnn_a
     job.out = g->out, job.dout = g->dout, job.dq = g->dq, job.dk = g->dk, job.dv = g->dv;
     job.stats = (void *)g->stats; /* only read */
     pyrnn_run_parts(pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend_back, &job, 1, job.seats,
-                    job.threads);
+                    job.threads, job.flops);
     return PYRNN_OK;
 }
 
@@ -127,6 +128,6 @@ pyrnn_status pyrnn_attention_weights(const pyrnn_attention *call, const void *st
         return PYRNN_BAD_POINTER;
     job.stats = (void *)stats, job.weights = weights, job.average = average;
     pyrnn_run_parts(pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->attend_weights, &job, 1, job.seats,
-                    job.threads);
+                    job.threads, job.flops);
     return PYRNN_OK;
 }

@@ -1,4 +1,6 @@
 /* Layers of a stack side by side, each a few steps behind the one whose results it reads. */
+#include <math.h>
+
 #include "kernels.h"
 
 /* Spins for some microseconds, then gives the core away at every turn, as who waits for a part does. */
@@ -108,7 +110,7 @@ static pyrnn_status run_chain(int n, int at_once, const pyrnn_sequence *seqs, co
         if (status)
             return status;
         link_calls(&c);
-        pyrnn_crew_run(take_layers, &c, at_once < c.n ? at_once : c.n);
+        pyrnn_crew_run(take_layers, &c, at_once < c.n ? at_once : c.n, INFINITY);
     }
     return PYRNN_OK;
 }

@@ -92,8 +92,9 @@ static inline void spin_pause(void)
 }
 
 /* pool.c: calls work(context, number) with number 0 in this thread and with others, each at most once and each below
- * `most`, in as many threads as have time for it; returns when none of them is at it any more. */
-void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most);
+ * `most`, in as many threads as have time for it; returns when none of them is at it any more. `flops` are about the
+ * operations of it all: for a brief call nobody is woken up. */
+void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most, double flops);
 
 /* pool.c: somebody who waited was put aside for so many nanoseconds. The machine is busy: calls do without helpers for a
  * while, for one that is put aside within a part keeps all others waiting. */

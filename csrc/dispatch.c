@@ -22,7 +22,11 @@ static void walk(void *context, int number)
 }
 
 /* In as many threads as the job has, if they come. */
-static void run(pyrnn_call *call) { pyrnn_crew_run(walk, call, call->job.threads); }
+static void run(pyrnn_call *call)
+{
+    const double flops = call->job.flops;
+    pyrnn_crew_run(walk, call, call->job.threads, call->work == pyrnn_backward_rounds ? 2 * flops : flops);
+}
 
 void pyrnn_call_run_here(const pyrnn_call *call)
 {
@@ -124,8 +128,9 @@ static void share_packing(const pyrnn_kernels *kernels, pyrnn_pack_job *job, int
     enum { MOST_THREADS = 32 };
     pyrnn_seat seats[MOST_THREADS];
     const int most = threads < MOST_THREADS ? threads : MOST_THREADS;
-    job->parts = pyrnn_useful_threads(most, 6.0 * (double)kernels->packed_size(job->layer, job->use));
-    pyrnn_run_parts(kernels->pack, job, 1, seats, job->parts);
+    const double flops = 6.0 * (double)kernels->packed_size(job->layer, job->use);
+    job->parts = pyrnn_useful_threads(most, flops);
+    pyrnn_run_parts(kernels->pack, job, 1, seats, job->parts, flops);
 }
 
 pyrnn_status pyrnn_pack_shared(const pyrnn_layer *layer, int use, int threads, const void *w_ih,
@@ -173,6 +178,8 @@ static pyrnn_status read_header(const void *packed, int use, header *head)
 pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa)
 {
     header head;
+    if (!layer || !isa)
+        return PYRNN_BAD_POINTER;
     pyrnn_status status = read_header(packed, use, &head);
     if (!status)
         *layer = head.layer, *isa = head.isa;

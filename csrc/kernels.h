@@ -131,6 +131,7 @@ typedef struct {
     void *weights;
     int average;
     int threads;
+    double flops; /* of both products */
     ptrdiff_t keys, size; /* Tk and D, rounded up */
     char *work; /* a part for each thread */
     size_t work_thread;
@@ -144,6 +145,7 @@ typedef struct {
     const void *dy;
     ptrdiff_t y_row, dy_row, dx_row;
     int threads;
+    double flops; /* of all products */
     const char *packed; /* what forward reads of w; phase 0 writes it if it is in work */
     char *work; /* packed w, packed x from work_w on; from work_shared on a part for each thread */
     size_t work_w, work_shared, work_thread;
@@ -250,11 +252,9 @@ pyrnn_status pyrnn_prepare_backward(const pyrnn_sequence *seq, const pyrnn_gradi
                                     pyrnn_call *call);
 void pyrnn_call_run_here(const pyrnn_call *call); /* one whose job has one thread: this one */
 
-/* dispatch.c: what a pack was written for, once it has been judged. */
-pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);
-
-/* parts.c: all parts of all phases of a job, no part of one before every part of the one before is done. */
-void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts);
+/* parts.c: all parts of all phases of a job, no part of one before every part of the one before is done; about so many operations. */
+void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts,
+                     double flops);
 
 /* machine.c */
 size_t pyrnn_level1(void);

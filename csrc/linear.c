@@ -29,9 +29,9 @@ static size_t plan(const pyrnn_linear *c, int use, void *work, pyrnn_linear_job 
     const ptrdiff_t outputs = padded(c->outputs, WIDEST_GROUP), inputs = padded(c->inputs, WIDEST_GROUP),
                     rows = padded(c->rows, WIDEST);
     const size_t packed = c->packed ? 0 : packed_bytes(c);
-    double flops = 2. * (double)c->rows * (double)c->inputs * (double)c->outputs;
-    *job = (pyrnn_linear_job){.call = c};
-    job->threads = pyrnn_useful_threads(c->threads, use == PYRNN_FORWARD ? flops : 2 * flops);
+    const double flops = 2. * (double)c->rows * (double)c->inputs * (double)c->outputs;
+    *job = (pyrnn_linear_job){.call = c, .flops = use == PYRNN_FORWARD ? flops : 2 * flops};
+    job->threads = pyrnn_useful_threads(c->threads, job->flops);
     job->work_w = use == PYRNN_FORWARD ? packed : (size_t)(outputs * inputs) * size;
     job->work_w = (size_t)padded((ptrdiff_t)job->work_w, ALIGNMENT);
     job->work_shared = job->work_w + (use == PYRNN_FORWARD ? 0 : (size_t)(rows * inputs) * size);
@@ -138,7 +138,8 @@ pyrnn_status pyrnn_linear_forward(const pyrnn_linear *call, void *y, ptrdiff_t y
     job.y = y, job.y_row = y_row;
     if (call->packed)
         job.packed = (const char *)call->packed + ALIGNMENT;
-    pyrnn_run_parts(pyrnn_kernels_of(isa, call->dtype)->linear_forward, &job, 2, job.seats, job.threads);
+    pyrnn_run_parts(pyrnn_kernels_of(isa, call->dtype)->linear_forward, &job, 2, job.seats, job.threads,
+                    job.flops);
     return PYRNN_OK;
 }
 
@@ -157,6 +158,6 @@ pyrnn_status pyrnn_linear_backward(const pyrnn_linear *call, const pyrnn_linear_
     job.dy = g->dy, job.dy_row = g->dy_row, job.dx = g->dx, job.dx_row = g->dx_row;
     job.dw = g->dw, job.db = g->db;
     pyrnn_run_parts(pyrnn_kernels_of(pyrnn_isa_selected(), call->dtype)->linear_backward, &job, 2, job.seats,
-                    job.threads);
+                    job.threads, job.flops);
     return PYRNN_OK;
 }

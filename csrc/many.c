@@ -1,4 +1,6 @@
 /* Several calls side by side: parts of one round, each run by whoever claims it. Every call is judged by itself. */
+#include <math.h>
+
 #include "kernels.h"
 
 enum { MANY = 8 }; /* calls at once */
@@ -21,13 +23,12 @@ static void walk_many(void *context, int number)
                                   : pyrnn_backward(&m->seqs[part], &m->grads[part]);
 }
 
-/* Whether a call is long enough for another thread to wake up beside it. */
-static int worth_a_thread(const pyrnn_sequence *seq, const void *packed, int use)
+/* Operations of a call; none of one that will be refused. */
+static double flops_of(const pyrnn_sequence *seq, const void *packed, int use)
 {
-    const double flops = 4e6;
     pyrnn_layer layer;
     int isa;
-    return !pyrnn_open_packed(packed, use, &layer, &isa) && pyrnn_flops(seq, &layer) >= flops;
+    return pyrnn_open_packed(packed, use, &layer, &isa) ? 0 : pyrnn_flops(seq, &layer);
 }
 
 pyrnn_status pyrnn_judge_several(int n, int at_once, const pyrnn_sequence *seqs, const void *results)
@@ -48,13 +49,13 @@ static pyrnn_status run_many(int n, int at_once, const pyrnn_sequence *seqs, con
     for (int at = 0; at < n; at += MANY) {
         many m = {.n = n - at < MANY ? n - at : MANY, .seqs = seqs + at};
         int threads = at_once < m.n ? at_once : m.n;
+        double least = INFINITY;
         m.outs = outs ? outs + at : NULL, m.grads = grads ? grads + at : NULL;
         for (int i = 0; i < m.n && threads > 1; i++)
-            if (!worth_a_thread(&m.seqs[i], outs ? m.outs[i].packed : m.grads[i].packed,
-                                outs ? PYRNN_FORWARD : PYRNN_BACKWARD))
-                threads = 1;
+            least = fmin(least, flops_of(&m.seqs[i], outs ? m.outs[i].packed : m.grads[i].packed,
+                                         outs ? PYRNN_FORWARD : PYRNN_BACKWARD));
         crew_init(m.seats, m.n);
-        pyrnn_crew_run(walk_many, &m, threads);
+        pyrnn_crew_run(walk_many, &m, pyrnn_useful_threads(threads, threads * least), m.n * least);
         for (int i = 0; i < m.n; i++)
             if (m.status[i])
                 return m.status[i];

@@ -103,7 +103,7 @@ static void run(call *c, int arrays)
     c->kernels = pyrnn_kernels_of(pyrnn_isa_selected(), c->norm->dtype);
     c->parts = pyrnn_useful_threads(most, 3 * bytes);
     crew_init(c->seats, c->parts);
-    pyrnn_crew_run(walk, c, c->parts);
+    pyrnn_crew_run(walk, c, c->parts, 3 * bytes);
 }
 
 pyrnn_status pyrnn_norm_forward(const pyrnn_norm *norm, void *y, void *stats)

@@ -20,9 +20,10 @@ static void walk(void *context, int number)
     fp_restore(before);
 }
 
-void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts)
+void pyrnn_run_parts(pyrnn_part_function *kernel, const void *job, int phases, pyrnn_seat *seats, int parts,
+                     double flops)
 {
     task t = {kernel, job, phases, parts, seats};
     crew_init(seats, parts);
-    pyrnn_crew_run(walk, &t, parts);
+    pyrnn_crew_run(walk, &t, parts, flops);
 }

@@ -38,10 +38,11 @@ static size_t sort_size(const pyrnn_sequence *seq)
     return (numbers * sizeof(ptrdiff_t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* Waking a thread costs some microseconds, on a busy machine more, so each is given about 20 us of work at least. */
+/* A thread that is awake costs a microsecond, so each is given about seven at least; who sleeps is not woken up for so little
+ * (pool.c). */
 int pyrnn_useful_threads(int threads, double flops)
 {
-    const double flops_each = 2e6;
+    const double flops_each = 7e5;
     const int most = 128; /* of one call's threads: a slip must not start a million */
     if (!pyrnn_crew_possible())
         return 1;

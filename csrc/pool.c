@@ -44,6 +44,9 @@ static post *posts; /* that have free seats */
 static helper pool[MOST_HELPERS];
 static int helpers;
 static atomic_uint posted; /* changes with every post */
+static atomic_int awake; /* helpers that are not asleep */
+static atomic_int brief_calls; /* in a row, of which each came soon after the call before it */
+static atomic_llong last_end; /* nanoseconds of the clock: of the last call of several parts */
 static atomic_llong alone_until; /* nanoseconds of the clock: the machine was busy a short while ago */
 static atomic_llong alone_for; /* nanoseconds */
 
@@ -74,12 +77,14 @@ void pyrnn_crew_busy(long long lost)
     atomic_store_explicit(&alone_until, now + alone, memory_order_relaxed);
 }
 
-/* Whether there was a post since `seen` within the time that a helper looks out for one. */
+/* How long a helper looks out for the next post, in nanoseconds. */
+static const long long PATIENCE = 100000;
+
+/* Whether there was a post since `seen` within that time. */
 static int look_out(unsigned seen)
 {
-    const long long patience = 100000;
     enum { SPINS = 50 }; /* between two looks at the clock */
-    const long long end = pyrnn_now() + patience;
+    const long long end = pyrnn_now() + PATIENCE;
     do
         for (int i = 0; i < SPINS; i++) {
             if (atomic_load_explicit(&posted, memory_order_acquire) != seen)
@@ -143,6 +148,7 @@ static void *help(void *self)
         if (found || free_seat())
             continue;
         me->asleep = 1;
+        atomic_fetch_sub_explicit(&awake, 1, memory_order_relaxed);
         while (me->asleep)
             pthread_cond_wait(&me->wake, &lock);
         unbar(me);
@@ -163,6 +169,7 @@ static int hire(void)
     if (!failed) {
         pthread_detach(thread);
         helpers++;
+        atomic_fetch_add_explicit(&awake, 1, memory_order_relaxed);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return !failed;
@@ -176,6 +183,7 @@ static void in_child(void)
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     posts = NULL;
     helpers = 0;
+    atomic_store(&awake, 0);
 }
 
 __attribute__((constructor)) static void watch_forks(void)
@@ -183,9 +191,10 @@ __attribute__((constructor)) static void watch_forks(void)
     pthread_atfork(before_fork, in_parent, in_child);
 }
 
-static void announce(post *mine)
+/* Who sleeps is woken up, unless the call is brief. */
+static void announce(post *mine, int brief)
 {
-    int wanted = mine->most - 1;
+    int wanted = brief ? 0 : mine->most - 1;
     pthread_mutex_lock(&lock);
     while (helpers < wanted && helpers < MOST_HELPERS && hire())
         ;
@@ -196,6 +205,7 @@ static void announce(post *mine)
         if (pool[i].asleep) {
             bar_from_here(&pool[i]);
             pool[i].asleep = 0;
+            atomic_fetch_add_explicit(&awake, 1, memory_order_relaxed);
             pthread_cond_signal(&pool[i].wake);
             wanted--;
         }
@@ -218,25 +228,47 @@ static void withdraw(post *mine)
             pyrnn_yield();
 }
 
-void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most)
+/* Waking a sleeper takes about as long as a call of 100 us gains by his help. But where such calls follow each other he stays
+ * awake from one to the next, and so after some of them he is woken up. */
+static int is_brief(double flops, long long now)
 {
-    if (most == 1 || pyrnn_now() < atomic_load_explicit(&alone_until, memory_order_relaxed)) {
+    const double most_flops = 8e6;
+    enum { SOME = 8 };
+    if (flops >= most_flops)
+        return 0;
+    const int soon = now - atomic_load_explicit(&last_end, memory_order_relaxed) < PATIENCE;
+    const int calls = soon ? atomic_load_explicit(&brief_calls, memory_order_relaxed) + 1 : 0;
+    atomic_store_explicit(&brief_calls, calls < SOME ? calls : SOME, memory_order_relaxed);
+    return calls < SOME;
+}
+
+void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most, double flops)
+{
+    if (most == 1) {
         work(context, 0);
         return;
     }
-    post mine = {.work = work, .context = context, .most = most, .seated = 1};
-    announce(&mine);
-    work(context, 0);
-    withdraw(&mine);
+    const long long now = pyrnn_now();
+    const int brief = is_brief(flops, now);
+    if (now < atomic_load_explicit(&alone_until, memory_order_relaxed) ||
+        (brief && atomic_load_explicit(&awake, memory_order_relaxed) == 0))
+        work(context, 0);
+    else {
+        post mine = {.work = work, .context = context, .most = most, .seated = 1};
+        announce(&mine, brief);
+        work(context, 0);
+        withdraw(&mine);
+    }
+    atomic_store_explicit(&last_end, pyrnn_now(), memory_order_relaxed);
 }
 
 int pyrnn_crew_possible(void) { return 1; }
 
 #else
 
-void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most)
+void pyrnn_crew_run(void (*work)(void *context, int number), void *context, int most, double flops)
 {
-    (void)most;
+    (void)most, (void)flops;
     work(context, 0);
 }
 

@@ -161,6 +161,9 @@ PYRNN_API pyrnn_status pyrnn_pack_shared(const pyrnn_layer *layer, int use, int 
                                          const void *w_hh, const void *b_ih, const void *b_hh,
                                          const void *units, const void *w_hr, void *packed);
 
+/* What weights were packed for: the layer, and the number of the instruction set. */
+PYRNN_API pyrnn_status pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa);
+
 /* ---- Sequences ----
  * What forward and backward of one sequence call share; backward wants the very values that forward was given.
  *

@@ -132,6 +132,6 @@ pyrnn_status pyrnn_update_run(const pyrnn_update *update, ptrdiff_t n, const pyr
         atomic_init(&c.counters[i].next, mine.from);
         c.counters[i].to = mine.to;
     }
-    pyrnn_crew_run(walk, &c, c.parts);
+    pyrnn_crew_run(walk, &c, c.parts, 3 * bytes);
     return PYRNN_OK;
 }

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,6 +175,35 @@ if "resource.setrlimit" in LIMIT and sys.platform == "linux":
     # By default there are as many threads as cores; here one until the limit holds.
     one = {"PYRNN_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     assert python(f"LIMIT = {limit!r}\n" + code, timeout=60, **one) == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
+def test_brief_calls_start_a_thread_only_where_they_follow_each_other():
+    code = """
+import os
+import time
+from pathlib import Path
+import numpy as np
+import pyrnn
+threads = lambda: len(os.listdir("/proc/self/task"))
+layer, x = pyrnn.RNN(64, 64, rng=0), np.ones((100, 1, 64), np.float32)
+pyrnn.set_num_threads(1)
+y, h = layer(x)
+pyrnn.set_num_threads(2)
+before = threads()
+for _ in range(20):
+    time.sleep(0.001)
+    assert (layer(x)[0] == y).all()
+assert threads() == before, "one by one"
+for _ in range(10_000):
+    if threads() > before:
+        break
+    for _ in range(20):
+        last = layer(x)[0]
+    assert (last == y).all()
+print(threads() - before)
+"""
+    assert python(code) == ("1\n" if _core.threads_possible() else "0\n")
 
 
 def test_more_threads_than_could_ever_help_are_not_started():

@@ -75,6 +75,14 @@ static void run(const problem *p, int dtype, int threads)
         packed[use] = buffer(bytes);
         expect(pyrnn_pack(&layer, use, w_ih, w_hh, b_ih, b_hh, NULL, w_hr, packed[use]) == PYRNN_OK,
                "pyrnn_pack");
+        pyrnn_layer found;
+        int isa = -1;
+        expect(pyrnn_open_packed(packed[use], use, &found, &isa) == PYRNN_OK && isa == pyrnn_isa_selected(),
+               "pyrnn_open_packed");
+        expect(found.cell == layer.cell && found.dtype == layer.dtype && found.inputs == I &&
+                   found.units == H && found.projection == layer.projection,
+               "the layer that was packed");
+        expect(pyrnn_open_packed(packed[use], !use, &found, &isa) == PYRNN_BAD_PACKED, "the other use");
     }
     pyrnn_sequence seq = {.T = T,
                           .B = B,
@@ -224,6 +232,11 @@ static void statuses(void)
     expect(pyrnn_forward(&ok, &bad) == PYRNN_BAD_PACKED, "packed for backward: BAD_PACKED");
     bad = out, bad.packed = memset(buffer(1024), 0, 1024);
     expect(pyrnn_forward(&ok, &bad) == PYRNN_BAD_PACKED, "packed of zeros: BAD_PACKED");
+    int isa;
+    expect(pyrnn_open_packed(bad.packed, PYRNN_FORWARD, &layer, &isa) == PYRNN_BAD_PACKED, "no pack");
+    expect(pyrnn_open_packed(NULL, PYRNN_FORWARD, &layer, &isa) == PYRNN_BAD_POINTER, "packed NULL");
+    expect(pyrnn_open_packed(out.packed, PYRNN_FORWARD, NULL, &isa) == PYRNN_BAD_POINTER, "layer NULL");
+    expect(pyrnn_open_packed(out.packed, PYRNN_FORWARD, &layer, NULL) == PYRNN_BAD_POINTER, "isa NULL");
     expect(y == 42 && h == 42 && c == 42, "a refused call leaves its outputs alone");
     expect(pyrnn_forward(&ok, &out) == PYRNN_OK, "pyrnn_forward of one step");
     release();
