@@ -14,7 +14,7 @@ typedef struct {
     /* Of a block: */
     real *da; /* [panel][pair][slot][L] */
     const real **x, **h[MAX_PHASES]; /* [pair] what the products of dW and dR read */
-    real *x_tiles, *h_tiles[MAX_PHASES]; /* the same, gathered for them: [tile][pair][k of the tile] */
+    real *x_tiles, *h_tiles[MAX_PHASES]; /* the same, gathered for them: [tile][pair][pair_width] */
     real **dx; /* [pair] */
 } backward_space;
 
@@ -35,6 +35,26 @@ static size_t backward_sums_of(const cell *c, const pyrnn_job *job, char *at, ba
     return used;
 }
 
+/* Tiles of K rows of dW or dR. */
+INLINE row_split gradient_tiles(int gates, ptrdiff_t K)
+{
+    return split_rows(gates ? K : 0, tile_rows(panels_at_once(gates) * gates));
+}
+
+/* Reals of a pair in the tiles before this one, as they are gathered. */
+INLINE ptrdiff_t tile_offset(const row_split *split, ptrdiff_t tile)
+{
+    const int width = pair_width((int)split->rows), wider = pair_width((int)split->rows + 1);
+    return tile * width + min_of(tile, split->more) * (wider - width);
+}
+
+/* The same in all of them. */
+INLINE size_t gathered(int gates, ptrdiff_t K)
+{
+    const row_split split = gradient_tiles(gates, K);
+    return (size_t)tile_offset(&split, split.tiles);
+}
+
 static size_t backward_block_of(const cell *c, const pyrnn_job *job, char *at, backward_space *space)
 {
     size_t used = 0, size = sizeof(real), block = (size_t)job->block;
@@ -43,10 +63,10 @@ static size_t backward_block_of(const cell *c, const pyrnn_job *job, char *at, b
     for (int i = 0; i < c->phases; i++) {
         space->h[i] = (const real **)PART(block * sizeof(real *));
         space->h_tiles[i] =
-            (real *)PART(c->phase[i].count ? block * (size_t)phase_reads(c, &job->layer, i) * size : 0);
+            (real *)PART(block * gathered(c->phase[i].count, phase_reads(c, &job->layer, i)) * size);
     }
     space->x = (const real **)PART(block * sizeof(real *));
-    space->x_tiles = (real *)PART(block * (size_t)job->I * size);
+    space->x_tiles = (real *)PART(block * gathered(c->gates, job->I) * size);
     space->dx = (real **)PART(block * sizeof(real *));
     return used;
 }
@@ -274,9 +294,10 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
     backward_space space;
     backward_space_of(c, job, job->work, b->turn, &space);
     backward_row *rows = (backward_row *)(job->work + job->work_shared + (size_t)number * job->work_thread);
-    const ptrdiff_t state_size = c->states * panels_of(job->H) * L, step = job->by_units ? 1 : job->threads;
+    const ptrdiff_t state_size = c->states * panels_of(job->H) * L;
+    const row_share mine = rows_of_part(job, b->p0, b->p1, number);
     ptrdiff_t n = 0;
-    for (ptrdiff_t p = b->p0 + (job->by_units ? 0 : number); p < b->p1; p += step, n++)
+    for (ptrdiff_t p = mine.first; p < mine.end; p += mine.step, n++)
         rows[n] = (backward_row){.p = p,
                                  .row = job_row(job, p),
                                  .length = job_length(job, p),
@@ -335,7 +356,8 @@ static ptrdiff_t backward_pairs(const cell *c, const pyrnn_job *job)
 {
     const ptrdiff_t H = job->H, Hp = panels_of(H) * L, pair = Hp * c->slots * (ptrdiff_t)sizeof(real);
     const ptrdiff_t most = min_of(max_of((ptrdiff_t)(job->l2 / 2) / pair, 256), job->pairs);
-    if (job->B > 1 || far_away(job, max_of(job->I, H) * Hp * c->gates))
+    if (job->B > 1 || far_away(job, max_of(job->I, H) * Hp * c->gates) ||
+        sharers_of_units(job, c, panels_at_once(1)) > 1)
         return most;
     const double enough = 4e6, flops = 2.0 * (2 * (double)job->I + (double)H) * (double)(Hp * c->gates);
     return min_of(most, max_of(job->pairs / 8, (ptrdiff_t)(enough / flops)) + 1);

@@ -276,17 +276,16 @@ static void project_ahead(const pyrnn_job *job, share steps, int number, int par
             pairs, space.ax);
 }
 
-/* Some steps of all rows, by units; or of those of part `number`, alone. Rows are dealt out in turn: each part gets long and
- * short sequences alike, still sorted. */
+/* Some steps of all rows, by units; or of those of part `number`, alone. */
 INLINE void forward(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me, int number,
                     share steps)
 {
     forward_space space;
     char *own = job->work + job->work_shared + (size_t)number * job->work_thread;
-    const ptrdiff_t step = job->by_units ? 1 : job->threads;
+    const row_share mine = rows_of_part(job, 0, job->B, number);
     forward_own(job, own + forward_spaces(c, job, own, steps, &space), &space);
-    for (ptrdiff_t p = job->by_units ? 0 : number, n; p < job->B;) {
-        for (n = 0; p < job->B && n < job->strip; p += step, n++) {
+    for (ptrdiff_t p = mine.first, n; p < mine.end;) {
+        for (n = 0; p < mine.end && n < job->strip; p += mine.step, n++) {
             forward_row *row = space.rows + n;
             *row = (forward_row){.p = p,
                                  .row = job_row(job, p),
@@ -313,7 +312,7 @@ static ptrdiff_t forward_round(const pyrnn_job *job)
 
 /* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room
  * beside them; 64 pairs at least, for a strip of few rows would stream R anew for each; and 6 MB at most over
- * all threads. A single sequence whose time loop runs ahead has eight of them. */
+ * all threads. A single sequence whose time loop runs ahead has eight of them, or whole tiles: 24 is a multiple of each. */
 static void plan_forward(pyrnn_job *job)
 {
     const cell its = resolved(&job->layer), *c = &its;
@@ -329,7 +328,7 @@ static void plan_forward(pyrnn_job *job)
     job->ahead = job->B == 1 && !job->by_units && allowed > 1 && job->I > FEW && c->phase[0].count > 0;
     if (job->ahead) {
         job->threads = allowed;
-        job->block = job->steps = min_of(job->block, max_of(job->T / 8, 64));
+        job->block = job->steps = min_of(job->block, max_of(job->T / 8, 24));
     }
     forward_space space;
     size_t shared = forward_shared(c, job, NULL, &space);

@@ -313,8 +313,17 @@ INLINE void outer_step(int round, int rows, int vecs, V acc[MAX_ROWS][MAX_VECS],
         accumulate(round, vecs, vset(a[r]), pk, acc[r]);
 }
 
-/* out[r][v] = before[v] + sum over n pairs k of a[k][r] * pairs[k][v]. a: pairs of `rows` elements. rows and vecs are
- * constants. */
+/* Reals of a pair in the tile that `outer` reads: a power of two, so that none lies across two lines. */
+INLINE int pair_width(int rows)
+{
+    int width = 1;
+    while (width < rows)
+        width *= 2;
+    return width;
+}
+
+/* out[r][v] = before[v] + sum over n pairs k of a[k][r] * pairs[k][v]. a: pairs of pair_width(rows) elements. rows and vecs
+ * are constants. */
 INLINE void outer_tile(int rows, int vecs, const grid *out, const grid *before, const real *a, ptrdiff_t n,
                        const grid *pairs)
 {
@@ -330,14 +339,14 @@ INLINE void outer_tile(int rows, int vecs, const grid *out, const grid *before, 
         for (int r = rows; r < 2 * rows; r++) /* the tile after this one, for its turn */
             __builtin_prefetch(out->at + r * out->row + out->vec[v], 1, 2);
     }
-    const int round = round_of(rows, vecs, ROUND_OUTER);
+    const int round = round_of(rows, vecs, ROUND_OUTER), width = pair_width(rows);
     ptrdiff_t k = 0, offset = 0;
     if (round > 1)
-        for (; k + round <= n; k += round, a += round * rows)
+        for (; k + round <= n; k += round, a += round * width)
 #pragma GCC unroll 4
             for (int j = 0; j < round; j++, offset += pairs->row)
-                outer_step(round, rows, vecs, acc, a + j * rows, p, offset);
-    for (; k < n; k++, a += rows, offset += pairs->row)
+                outer_step(round, rows, vecs, acc, a + j * width, p, offset);
+    for (; k < n; k++, a += width, offset += pairs->row)
         outer_step(round, rows, vecs, acc, a, p, offset);
     put_tile(rows, vecs, out, before, acc);
 }

@@ -69,21 +69,35 @@ NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const 
     }
 }
 
-/* What the products of dW or dR read of the pairs [from, to), tile by tile: out[tile][pair][k of the tile]. Read where
- * it lies, every pair's few elements would be a line of their own, in every panel anew. */
-static void gather(int gates, const real *const *a, ptrdiff_t K, ptrdiff_t pairs, share mine, real *out)
+/* What the products of dW or dR read of some of the pairs, some tiles of it: out[tile][pair][pair_width]. Read where it
+ * lies, every pair's few elements would be a line of their own, in every panel anew. */
+static void gather(const row_split *split, share tiles, const real *const *a, ptrdiff_t pairs, share mine,
+                   real *out)
 {
-    const row_split split = split_rows(gates ? K : 0, tile_rows(panels_at_once(gates) * gates));
-    for (ptrdiff_t tile = 0, k = 0, n; tile < split.tiles; tile++, k += n) {
-        n = split_size(&split, tile);
+    for (ptrdiff_t tile = tiles.from; tile < tiles.to; tile++) {
+        const ptrdiff_t n = split_size(split, tile), k = tile * split->rows + min_of(tile, split->more);
+        const ptrdiff_t width = pair_width((int)n);
         for (ptrdiff_t i = 0; i < n; i += L) {
-            real *to = out + k * pairs + i;
+            real *to = out + tile_offset(split, tile) * pairs + i;
             for (ptrdiff_t pair = mine.from; pair < mine.to; pair++) {
                 __builtin_prefetch(a[min_of(pair + AHEAD, mine.to - 1)] + k + i);
-                put(to + pair * n, get(a[pair] + k + i, n - i), n - i);
+                put(to + pair * width, get(a[pair] + k + i, n - i), n - i);
             }
         }
     }
+}
+
+/* A part of the same. Who has shared units takes tiles, about those that it wrote itself. */
+static void gather_part(const pyrnn_job *job, int gates, const real *const *a, ptrdiff_t K, ptrdiff_t pairs,
+                        int part, int parts, real *out)
+{
+    const row_split split = gradient_tiles(gates, K);
+    share tiles = {0, split.tiles}, mine = {0, pairs};
+    if (job->by_units)
+        tiles = share_of(split.tiles, part, parts);
+    else
+        mine = share_of(pairs, part, parts);
+    gather(&split, tiles, a, pairs, mine, out);
 }
 
 static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, int parts)
@@ -91,11 +105,11 @@ static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, i
     const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
     backward_space_of(c, job, job->work, b->turn, &space);
-    ptrdiff_t pairs = block_pairs(job, b);
-    share mine = share_of(pairs, part, parts);
-    gather(c->gates, space.x, job->I, pairs, mine, space.x_tiles);
+    const ptrdiff_t pairs = block_pairs(job, b);
+    gather_part(job, c->gates, space.x, job->I, pairs, part, parts, space.x_tiles);
     for (int i = 0; i < c->phases; i++)
-        gather(c->phase[i].count, space.h[i], phase_reads(c, &job->layer, i), pairs, mine, space.h_tiles[i]);
+        gather_part(job, c->phase[i].count, space.h[i], phase_reads(c, &job->layer, i), pairs, part, parts,
+                    space.h_tiles[i]);
 }
 
 /* sum[panel][k][gate] += a' dG over the block's pairs, for this part's tiles; `tiles` are a's K elements of each
@@ -106,7 +120,7 @@ static void weight_gradients(const cell *c, const backward_space *space, const p
 {
     const int at_once = panels_at_once(gates);
     const ptrdiff_t panels = panels_of(units), groups = (panels + at_once - 1) / at_once, step = c->slots * L;
-    const row_split split = split_rows(gates ? K : 0, tile_rows(at_once * gates));
+    const row_split split = gradient_tiles(gates, K);
     const share mine = share_of(groups * split.tiles, part, parts);
     for (ptrdiff_t task = mine.from; task < mine.to; task++) {
         ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
@@ -118,7 +132,8 @@ static void weight_gradients(const cell *c, const backward_space *space, const p
             da.vec[v] = v / gates * pairs * step + v % gates * L;
             out.vec[v] = v / gates * K * gates * L + v % gates * L;
         }
-        outer(split_size(&split, tile), vecs, &out, b->first ? &zeros : &out, tiles + k * pairs, pairs, &da);
+        outer(split_size(&split, tile), vecs, &out, b->first ? &zeros : &out,
+              tiles + tile_offset(&split, tile) * pairs, pairs, &da);
     }
 }
 

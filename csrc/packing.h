@@ -193,7 +193,8 @@ static size_t packed_size(const pyrnn_layer *layer, int use)
 static void unpack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w,
                            int thread, int threads)
 {
-    for (ptrdiff_t panel = thread; panel < panels_of(H); panel += threads) {
+    const share mine = share_of(panels_of(H), thread, threads);
+    for (ptrdiff_t panel = mine.from; panel < mine.to; panel++) {
         ptrdiff_t n = min_of(L, H - panel * L);
         for (int g = 0; g < gates; g++)
             transpose(K, n, from + (panel * K * gates + g) * L, gates * L, w + (block[g] * H + panel * L) * K,

@@ -12,21 +12,48 @@ INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
 /* Reals that a core's level-1 cache holds. */
 INLINE ptrdiff_t near_reals(const pyrnn_job *job) { return (ptrdiff_t)(job->l1 / sizeof(real)); }
 
-/* Few rows a thread: a tile of them does little with each weight that it loads, and sharing units means that every
- * thread loads its own weights alone, into its own cache. That pays where a step is long enough for the end of its rounds
- * (machine.c). Otherwise there are no more threads than rows. */
-static void choose_split(pyrnn_job *job, const cell *c, int grain)
+/* Weights that a step's products read. */
+static double step_weights(const pyrnn_job *job, const cell *c)
 {
-    ptrdiff_t groups = (panels_of(job->H) + grain - 1) / grain;
     double weights = 0;
     for (int i = 0; i < c->phases; i++)
         weights += (double)c->phase[i].count * (double)phase_reads(c, &job->layer, i) *
                    (double)phase_units(c, &job->layer, i);
-    double step = 2 * weights * (double)job->B;
-    ptrdiff_t most = min_of((ptrdiff_t)min_of((ptrdiff_t)(step / job->round_flops), 1 << 20), groups);
-    int threads = (int)min_of(job->threads, most);
+    return weights;
+}
+
+/* How many threads may share the units of a step: it must be long enough for the end of its rounds (machine.c). */
+NOINLINE static ptrdiff_t sharers_of_units(const pyrnn_job *job, const cell *c, int grain)
+{
+    const ptrdiff_t groups = (panels_of(job->H) + grain - 1) / grain;
+    const double step = 2 * step_weights(job, c) * (double)job->B;
+    return min_of((ptrdiff_t)min_of((ptrdiff_t)(step / job->round_flops), 1 << 20), groups);
+}
+
+/* Few rows a thread: a tile of them does little with each weight that it loads, and sharing units means that every
+ * thread loads its own weights alone, into its own cache. Otherwise there are no more threads than rows. */
+static void choose_split(pyrnn_job *job, const cell *c, int grain)
+{
+    int threads = (int)min_of(job->threads, sharers_of_units(job, c, grain));
     /* A tile of four rows is nearly as fast as a full one, unless the weights come from far for each thread anew. */
-    const int enough = far_away(job, (ptrdiff_t)weights) ? tile_rows(4) : 4;
+    const int enough = far_away(job, (ptrdiff_t)step_weights(job, c)) ? tile_rows(4) : 4;
     job->by_units = threads > 1 && job->B < (ptrdiff_t)job->threads * enough;
     job->threads = job->by_units ? threads : (int)max_of(min_of(job->threads, job->B), 1);
+}
+
+/* Rows of a part: every step-th from the first on. */
+typedef struct {
+    ptrdiff_t first, end, step;
+} row_share;
+
+/* The rows from p0 to p1 that a part walks through. Rows of one length lie side by side, and what is theirs does too; those of a
+ * ragged batch, sorted, are dealt out in turn: each part gets long and short sequences alike, still sorted. */
+NOINLINE static row_share rows_of_part(const pyrnn_job *job, ptrdiff_t p0, ptrdiff_t p1, int part)
+{
+    if (job->by_units)
+        return (row_share){p0, p1, 1};
+    if (job->order)
+        return (row_share){p0 + part, p1, job->threads};
+    const share mine = share_of(p1 - p0, part, job->threads);
+    return (row_share){p0 + mine.from, p0 + mine.to, 1};
 }
