@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from . import functional, init, layers, losses, metrics, optim, training
 from ._config import choose_isa, show_config
-from ._core import empty_cache
+from ._memory import empty_cache
 from ._summary import summary
 from ._threads import get_num_threads, set_num_threads
 from .cells import GRUCell, LSTMCell, RNNCell

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+State = Any  # an array, or a tuple (h, c)
 
 
 class Call(NamedTuple):

@@ -39,12 +39,44 @@ def pack(
     options: tuple[Any, ...] | None,
     threads: int,
 ) -> Array: ...
+def outputs(
+    packed: Array, x: Array, y: Array | None, training: bool
+) -> tuple[Array, tuple[Array, ...], Array]: ...
+def gradients(packed: Array, x: Array, dx: Array | None) -> tuple[Any, ...]: ...
 def saved_size(
     cell: int, dtype: np.dtype[Any], I: int, H: int, T: int, B: int, options: tuple[Any, ...] | None
 ) -> int: ...
 def chained(packs: list[Array], use: int, x: Array, lengths: Array | None, threads: int) -> list[range]: ...
 def forward(calls: list[tuple[Any, ...]], threads: int, chain: bool = False) -> None: ...
 def backward(calls: list[tuple[Any, ...]], threads: int, chain: bool = False) -> None: ...
+def run(
+    packed: Array,
+    x: Array,
+    state0: States,
+    lengths: Array | None,
+    reset: Array | None,
+    reverse: bool,
+    mask: Array | None,
+    seed: int,
+    y: Array | None,
+    training: bool,
+    threads: int,
+) -> tuple[Array, tuple[Array, ...], Array]: ...
+def pull(
+    packed: Array,
+    x: Array,
+    state0: States,
+    lengths: Array | None,
+    reset: Array | None,
+    reverse: bool,
+    mask: Array | None,
+    seed: int,
+    saved: Array,
+    dy: Array,
+    dstate: States,
+    dx: Array | None,
+    threads: int,
+) -> tuple[Any, ...]: ...
 def attention_forward(
     q: Array, k: Array, v: Array, options: tuple[Any, ...], out: Array, stats: Array | None, threads: int
 ) -> None: ...

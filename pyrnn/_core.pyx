@@ -1,7 +1,8 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, cdivision=True
 """Binding of csrc/pyrnn.h: arrays in, one C call without the GIL, a C status out as an exception.
 
 Nothing here checks a shape, a dtype or a value: functional.py and _check.py have done so, and csrc/dispatch.c judges sizes.
+Without binding functions are plain built-in ones: their calls are shorter, and so is the code, 12 KB of the wheel.
 """
 from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -86,6 +87,7 @@ cdef extern from "pyrnn.h" nogil:
     int pyrnn_isa_select(int isa)
     int pyrnn_threads_possible()
     int pyrnn_packed_size(const pyrnn_layer *layer, int use, size_t *bytes)
+    int pyrnn_open_packed(const void *packed, int use, pyrnn_layer *layer, int *isa)
     int pyrnn_pack_shared(const pyrnn_layer *layer, int use, int threads, const void *w_ih, const void *w_hh,
                           const void *b_ih, const void *b_hh, const void *units, const void *w_hr, void *packed)
     int pyrnn_saved_size(const pyrnn_layer *layer, ptrdiff_t T, ptrdiff_t B, size_t *bytes)
@@ -260,6 +262,9 @@ def pack(int cell, int use, ptrdiff_t H, w_ih, w_hh, b_ih, b_hh, units, w_hr, op
     return packed
 
 
+include "_results.pxi"
+
+
 def saved_size(int cell, dtype, ptrdiff_t I, ptrdiff_t H, ptrdiff_t T, ptrdiff_t B, options):
     """How many numbers training keeps for backward."""
     cdef pyrnn_layer layer = layer_of(cell, dtype, I, H, options)
@@ -268,127 +273,7 @@ def saved_size(int cell, dtype, ptrdiff_t I, ptrdiff_t H, ptrdiff_t T, ptrdiff_t
     return size // dtype.itemsize
 
 
-cdef void states_of(object arrays, void **pointers) noexcept:
-    """The pointers of a tuple of one or two arrays (or Nones); None for no array at all."""
-    pointers[0] = pointers[1] = NULL
-    if arrays is not None:
-        for i in range(len(<tuple>arrays)):
-            pointers[i] = data((<tuple>arrays)[i])
-
-
-cdef pyrnn_sequence sequence_of(x, state0, lengths, reset, bint reverse, mask, uint64_t seed, int threads):
-    cdef pyrnn_sequence seq
-    seq.mask, seq.seed = data(mask), seed
-    seq.T, seq.B, seq.reverse, seq.threads = x.shape[0], x.shape[1], reverse, threads
-    seq.x, seq.x_step, seq.x_row = data(x), stride(x, 0), stride(x, 1)
-    seq.lengths = <const int64_t *>data(lengths)
-    seq.reset = <const uint8_t *>data(reset)
-    seq.reset_step = 0 if reset is None else stride(reset, 0)
-    seq.reset_row = 0 if reset is None else stride(reset, 1)
-    states_of(state0, <void **>seq.state0)
-    return seq
-
-
-cdef enum:
-    MANY = 8  # calls at once
-
-
-def chained(list packs, int use, x, lengths, int threads):
-    """The layers of a stack in groups, ranges: those of a group should run as a chain, one group after the other.
-
-    x (T, B, I) is that of any layer. A last layer that would run alone beside idle threads is a group of its own, which has
-    all threads.
-    """
-    cdef const void *packed[MANY]
-    cdef pyrnn_sequence seq
-    cdef int n = len(packs), start = 0, end, i
-    groups = []
-    if threads > 1:
-        seq = sequence_of(x, None, lengths, None, False, None, 0, threads)
-    while start < n:
-        end = min(start + MANY, n)
-        if end - start > threads and (end - start) % threads == 1:
-            end -= 1
-        for i in range(start, end):
-            packed[i - start] = data(packs[i])
-        if threads == 1 or not pyrnn_chain_pays(end - start, packed, use, &seq):
-            end = start + 1
-        groups.append(range(start, end))
-        start = end
-    return groups
-
-
-def forward(list calls, int threads, bint chain=False):
-    """One direction of one layer a call, side by side where there are threads for it.
-
-    In a chain x of each call is y of the one before, and each has one thread.
-
-    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved): x (T, B, I) and y (T, B, P) are
-    contiguous in their last axis, mask is (B, P) or None; state0 and state are tuples of arrays, (B, P) and then (B, H);
-    lengths int64; saved None for inference.
-    """
-    cdef pyrnn_sequence seqs[MANY]
-    cdef pyrnn_outputs outs[MANY]
-    cdef size_t size
-    cdef int status, n = len(calls), i
-    held = []
-    for i in range(n):
-        packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed,
-                              1 if chain else threads // n + (threads % n > 0))
-        outs[i].packed = data(packed)
-        check(pyrnn_forward_work(outs[i].packed, &seqs[i], &size))
-        work = buffer(size)
-        held.append(work)
-        outs[i].y, outs[i].y_step, outs[i].y_row = data(y), stride(y, 0), stride(y, 1)
-        states_of(state, outs[i].state)
-        outs[i].saved, outs[i].work = data(saved), data(work)
-    with nogil:
-        if chain:
-            status = pyrnn_forward_chain(n, threads, seqs, outs)
-        else:
-            status = pyrnn_forward_many(n, threads, seqs, outs)
-    check(status)
-
-
-def backward(list calls, int threads, bint chain=False):
-    """Gradients of `forward`; in a chain dy of each call is dx of the one before.
-
-    A call is a tuple (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh,
-    db_ih, db_hh, dunits, dw_hr), of which the last eight are written; of them only dw_ih and those of the products that there
-    are may not be None.
-    """
-    cdef pyrnn_sequence seqs[MANY]
-    cdef pyrnn_gradients grads[MANY]
-    cdef size_t size
-    cdef int status, n = len(calls), i
-    held = []
-    for i in range(n):
-        (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
-         db_hh, dunits, dw_hr) = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed,
-                              1 if chain else threads // n + (threads % n > 0))
-        grads[i].packed = data(packed)
-        check(pyrnn_backward_work(grads[i].packed, &seqs[i], &size))
-        work = buffer(size)
-        held.append(work)
-        grads[i].saved, grads[i].dy = data(saved), data(dy)
-        grads[i].dy_step, grads[i].dy_row = stride(dy, 0), stride(dy, 1)
-        states_of(dstate, <void **>grads[i].dstate)
-        states_of(dstate0, grads[i].dstate0)
-        grads[i].dx = data(dx)
-        grads[i].dx_step = 0 if dx is None else stride(dx, 0)
-        grads[i].dx_row = 0 if dx is None else stride(dx, 1)
-        grads[i].dw_ih, grads[i].dw_hh, grads[i].db_ih, grads[i].db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
-        grads[i].dunits, grads[i].dw_hr, grads[i].work = data(dunits), data(dw_hr), data(work)
-    with nogil:
-        if chain:
-            status = pyrnn_backward_chain(n, threads, seqs, grads)
-        else:
-            status = pyrnn_backward_many(n, threads, seqs, grads)
-    check(status)
-
-
+include "_sequences.pxi"
 include "_norm.pxi"
 include "_update.pxi"
 include "_step.pxi"

@@ -78,7 +78,7 @@ cdef class Lease:
         cdef size_t limit = <size_t>KEPT_MEGABYTES << 20
         if self.block.raw == NULL:
             return
-        if self.block.size > limit:
+        if self.block.size < SMALL or self.block.size > limit:
             give_back(self.block.raw)
             return
         while kept_blocks == KEPT_BLOCKS or kept_bytes + self.block.size > limit:
@@ -89,9 +89,9 @@ cdef class Lease:
 
 
 cdef Lease lease(size_t size):
-    """At least `size` bytes: a kept block of up to twice as many, the latest first, or a new one."""
+    """At least `size` bytes, aligned: a kept block of up to twice as many, the latest first, or a new one."""
     cdef Lease taken = Lease.__new__(Lease)
-    for i in range(kept_blocks - 1, -1, -1):
+    for i in range(kept_blocks - 1 if size >= SMALL else -1, -1, -1):
         if size <= kept[i].size <= 2 * size:
             taken.block = remove_kept(i)
             return taken
@@ -131,11 +131,7 @@ def empty(tuple shape, dtype):
 
 
 def empty_cache():
-    """Give the memory that is kept for further calls, 256 MiB at most, back to the system.
-
-    Arrays of 64 KiB or more live in memory that is kept when they are gone, since fresh memory costs a call up to a
-    third of its time. Arrays that are in use are not touched.
-    """
+    """See pyrnn._memory."""
     while kept_blocks:
         give_back(remove_kept(kept_blocks - 1).raw)
 

@@ -37,6 +37,8 @@ class Slots(Layer):
     _told: _registry.Options
     _own: tuple[_registry.Own, ...]
     _widths: tuple[int, ...]  # of the states; the first is that of a direction's output
+    _features: int  # of a layer's output
+    _slots: list[range]  # of each layer
 
     @property
     def _drops(self) -> bool:
@@ -60,12 +62,9 @@ class Slots(Layer):
             parts.append(np.zeros(shape, self.dtype) if value is None else value.reshape(shape))
         return np.concatenate(parts) if parts else None
 
-    def _slots(self, layer: int) -> range:
-        return range(layer * self.directions, (layer + 1) * self.directions)
-
     def _inputs(self, slot: int) -> int:
         """How many features a slot reads."""
-        return self.input_size if slot < self.directions else self.directions * self._widths[0]
+        return self.input_size if slot < self.directions else self._features
 
     def _part(self, array: Array, slot: int) -> Array:
         """The features of a slot's direction."""
@@ -103,15 +102,25 @@ class Slots(Layer):
         weights = functional.Weights(w_ih, w_hh, b_ih, b_hh, self._units(slot), w_hr)
         return functional.pack(self._cell, use, weights, self._told)
 
-    def _gradients(self, slot: int, weights: functional.Weights) -> dict[str, Array]:
-        """The gradients of a slot's parameters by name."""
-        named = zip(self._slot_names[slot], (*weights[:4], weights.hr), strict=True)
+    def _gradients(
+        self, slot: int, dx: Array, weights: functional.Weights, noise: Noise = QUIET
+    ) -> dict[str, Array]:
+        """The gradients of a slot's parameters by name, from those of functional.Weights.
+
+        They and dx are of what came out of the noise; here they pass through it.
+        """
+        w_ih, w_hh, b_ih, b_hh, units, w_hr = weights
+        if noise.w_hh is not None:
+            w_hh *= noise.w_hh
+        if noise.x is not None:
+            dx *= noise.x
+        named = zip(self._slot_names[slot], (w_ih, w_hh, b_ih, b_hh, w_hr), strict=True)
         found = {name: g for name, g in named if name is not None and g is not None}
         start = 0
         for own, rows, flat in self._own:
-            assert weights.units is not None
+            assert units is not None
             if (name := own + self._suffix(slot)) in self.params:
-                part = weights.units[start : start + rows]
+                part = units[start : start + rows]
                 found[name] = part.reshape(-1) if flat else part
             start += rows
         return found

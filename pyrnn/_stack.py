@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _check, _core, _registry, functional
-from ._call import Call, kind_of, of_slot
+from ._arguments import Arguments
+from ._call import Call, State, of_slot
 from ._layer import Gradients, as_size
 from ._noise import QUIET, Extras, Noise
-from ._parameters import as_real
 from ._random import as_generator, dropout_mask
-from ._slots import Slots
+from ._states import States
+from ._threads import get_num_threads
 from .stream import Stream
 
 Array = NDArray[Any]
-State = Any  # an array, or a tuple (h, c)
 NONE = Extras()
 
 NOT_DRAWN = {"gain": 1.0, "bias_ch": 0.0}
@@ -36,7 +36,7 @@ class Tape(NamedTuple):
     noise: list[Noise]
 
 
-class Recurrent(Slots):
+class Recurrent(Arguments):
     """What LSTM, GRU and RNN share; see them."""
 
     _backwards = False  # whether what is otherwise the forward direction starts at the last valid step
@@ -68,6 +68,8 @@ class Recurrent(Slots):
         self.bidirectional = _check.flag(bidirectional, "bidirectional")
         self.directions = 2 if self.bidirectional else 1
         self._slot_count = self.num_layers * self.directions
+        self._slots = [range(i, i + self.directions) for i in range(0, self._slot_count, self.directions)]
+        self._features = self.directions * self._widths[0]
         self.dropout = _check.fraction(dropout, "dropout")
         self._generator = as_generator(rng)
         self._singly = [range(i, i + 1) for i in range(self.num_layers)]
@@ -202,8 +204,13 @@ class Recurrent(Slots):
     # y and dx, where given, are where the outputs go, time-major: the place of a segment in the whole.
 
     def _infer(self, call: Call, y: Array | None = None) -> tuple[Array, State]:
+        packed = self._packs(_core.FORWARD)
+        if self._slot_count == 1:
+            seq = self._sequence(call, 0, call.x)
+            y, state, _ = self._run_one(call, packed[0], seq, y, False)
+            return self._return(call, y), self._state_out(call, [state])
         y, final = self._output(call) if y is None else y, []
-        x, packed = call.x, self._packs(_core.FORWARD)
+        x = call.x
         for group in self._groups(call, packed, _core.FORWARD):
             layers, x = self._layers(call, group, x, y, packed)
             final += [ran.state for ran in functional.run(layers, len(group) > 1)]
@@ -212,9 +219,14 @@ class Recurrent(Slots):
     def _train(
         self, call: Call, generator: np.random.Generator, y: Array | None = None
     ) -> tuple[Array, State, Tape]:
-        y, final, kept, masks = self._output(call) if y is None else y, [], [], {}
         x, noise = call.x, self._noise(call, generator)
-        packed, back = (self._noisy_packs(use, noise) for use in (_core.FORWARD, _core.BACKWARD))
+        packed, back = self._noisy_packs(_core.FORWARD, noise), self._noisy_packs(_core.BACKWARD, noise)
+        if self._slot_count == 1:
+            seq = self._sequence(call, 0, x, noise[0])
+            y, state, saved = self._run_one(call, packed[0], seq, y, True)
+            tape = Tape(call, [functional.Kept(back[0], seq, saved)], {}, noise)
+            return self._return(call, y), self._state_out(call, [state]), tape
+        y, final, kept, masks = self._output(call) if y is None else y, [], [], {}
         for group in self._groups(call, packed, _core.FORWARD, self._drops):
             layers, x = self._layers(call, group, x, y, packed, back, noise)
             for ran in functional.run(layers, len(group) > 1):
@@ -230,86 +242,55 @@ class Recurrent(Slots):
         call, kept, masks, noise = tape
         dy = self._gradient_in(call, dy)
         given = self._state_in(dstate, "dstate", call.x.shape[1], call.batched)
+        if self._slot_count == 1:
+            dx, dstate0, weights = self._pull_one(kept[0], dy, of_slot(given, 0), dx)
+            grads = self._gradients(0, dx, weights, noise[0])
+            return self._return(call, dx), self._state_out(call, [dstate0]), grads
         initial: list[tuple[Array, ...]] = [()] * self._slot_count
-        grads: Gradients = {}
-        back = [one.layer.back for one in reversed(kept) if one is not None and one.layer.back is not None]
+        grads = {}
+        back = [one.back for one in reversed(kept) if one is not None]
         for group in self._groups(call, back, _core.BACKWARD, self._drops):
             layers = [self.num_layers - 1 - i for i in group]
-            slots = [slot for layer in layers for slot in self._slots(layer)]
+            slots = [slot for layer in layers for slot in self._slots[layer]]
             parts: list[Array | None] = [self._part(dy, slot) for slot in slots]
             d_last = [of_slot(given, slot) for slot in slots]
             into = dx if layers[-1] == 0 and not self.bidirectional else None
             results = functional.pull([kept[slot] for slot in slots], parts, d_last, len(group) > 1, into)
             for slot, (dread, dstate0, weights) in zip(slots, results, strict=True):
                 initial[slot] = dstate0
-                if (mask := noise[slot].w_hh) is not None:
-                    weights.w_hh[...] *= mask
-                if (mask := noise[slot].x) is not None:
-                    dread *= mask
-                grads.update(self._gradients(slot, weights))
+                grads.update(self._gradients(slot, dread, weights, noise[slot]))
             dy = results[-1][0]
             if self.bidirectional:
                 dy = np.add(results[0][0], dy, out=dy)
             if (mask := masks.get(layers[-1] - 1)) is not None:
                 dy *= mask
-        return (
-            self._return(call, dy),
-            self._state_out(call, initial),
-            grads if self._slot_count == 1 else {name: grads[name] for name in self._params},
-        )
+        grads = {name: grads[name] for name in self._params}
+        return self._return(call, dy), self._state_out(call, initial), grads
+
+    # One layer in one direction: no walk through a stack, which would be a tenth of a short call.
+
+    def _run_one(
+        self, call: Call, packed: Array, seq: functional.Sequence, y: Array | None, training: bool
+    ) -> tuple[Array, States, Array]:
+        """y, the state after it and, in training, what is kept for the way back."""
+        if y is None and self.batch_first:
+            y = self._output(call)
+        return _core.run(packed, *seq, y, training, get_num_threads())
+
+    def _pull_one(
+        self,
+        kept: functional.Kept | None,
+        dy: Array,
+        dstate: functional.Given | None,
+        dx: Array | None = None,
+    ) -> tuple[Array, States, functional.Weights]:
+        """dx, dstate0 and the gradients of the weights as `functional.Weights` has them."""
+        assert kept is not None  # it ran in training
+        back, seq, saved = kept
+        dx, dstate0, *weights = _core.pull(back, *seq, saved, dy, dstate, dx, get_num_threads())
+        return dx, dstate0, functional.Weights(*weights)
 
     # ---- what the calls above are made of ----
-
-    def _read(self, x: ArrayLike, state: State, lengths: ArrayLike | None, reset: ArrayLike | None) -> Call:
-        array = as_real(x, self.dtype, "x")
-        batched = array.ndim == 3
-        if array.ndim not in (2, 3) or array.shape[-1] != self.input_size:
-            batch = "B, T" if self.batch_first else "T, B"
-            raise ValueError(
-                f"x must have shape ({batch}, {self.input_size}) or (T, {self.input_size}), got {array.shape}"
-            )
-        if not batched and lengths is not None:
-            raise ValueError("lengths must be None for an x without a batch axis")
-        array = _check.walkable(array)
-        episodes = _check.reset(reset, array.shape[:-1])
-        if not batched:
-            array, episodes = array[:, None], None if episodes is None else episodes[:, None]
-        elif self.batch_first:
-            array, episodes = array.swapaxes(0, 1), None if episodes is None else episodes.T
-        T, B, _ = array.shape
-        widest = max(array.shape[2], self.directions * self._widths[0])
-        functional.check_size(self._cell, self.dtype, (T, B, widest), self.hidden_size, "x")
-        states = self._state_in(state, "state", B, batched)
-        return Call(array, states, _check.lengths(lengths, T, B), episodes, batched)
-
-    def _state_in(self, state: State, name: str, B: int, batched: bool) -> tuple[Array | None, ...] | None:
-        """S arrays (slots, B, H), h (slots, B, P), from what the caller calls a state."""
-        if state is None:
-            return None
-        S = self._cell.states
-        if S > 1 and (not isinstance(state, (tuple, list)) or len(state) != S):
-            raise TypeError(f"{name} must be a tuple of {S} arrays (h, c), got {kind_of(state)}")
-        shape = (self._slot_count, *([B] if batched else []))
-        parts = []
-        for i, part in enumerate(state if S > 1 else [state]):
-            read = (
-                None
-                if part is None
-                else _check.contiguous(
-                    part, self.dtype, f"{name}[{i}]" if S > 1 else name, (*shape, self._widths[i])
-                )
-            )
-            parts.append(read[:, None] if read is not None and not batched else read)
-        return tuple(parts)
-
-    def _state_out(self, call: Call, final: list[tuple[Array, ...]]) -> State:
-        if len(final) == 1:  # np.stack takes longer than a small layer's whole call
-            parts = [part[np.newaxis] for part in final[0]]
-        else:
-            parts = [np.stack(part) for part in zip(*final, strict=True)]
-        if not call.batched:
-            parts = [part[:, 0] for part in parts]
-        return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _groups(self, call: Call, packed: list[Array], use: int, dropping: bool = False) -> list[range]:
         """The layers, counted in the order of their packs, in groups to be run together."""
@@ -331,45 +312,23 @@ class Recurrent(Slots):
         layers = []
         for layer in group:
             into = y if layer == self.num_layers - 1 else self._between(call)
-            for i in self._slots(layer):
-                state = None if call.states is None else of_slot(call.states, i)
-                backwards = self._backwards != (i % self.directions == 1)
-                drawn = QUIET if noise is None else noise[i]
-                read = x if drawn.x is None else x * drawn.x
-                seq = functional.Sequence(
-                    read, state, call.lengths, call.reset, backwards, drawn.h, drawn.seed
-                )
-                sides = packed[i], None if back is None else back[i]
-                part = self._part(into, i)
-                layers.append(functional.Layer(self._cell, *sides, self.hidden_size, seq, part, self._told))
+            for i in self._slots[layer]:
+                seq = self._sequence(call, i, x, QUIET if noise is None else noise[i])
+                part = into if self.directions == 1 else self._part(into, i)
+                layers.append(functional.Layer(packed[i], None if back is None else back[i], seq, part))
             x = into
         return layers, x
 
+    def _sequence(self, call: Call, slot: int, x: Array, noise: Noise = QUIET) -> functional.Sequence:
+        """What a slot works on: x but for what is dropped of it, and its part of the call."""
+        _, states, lengths, reset, _ = call
+        dropped, mask, _, seed = noise
+        backwards = self._backwards != (slot % self.directions == 1)
+        read = x if dropped is None else x * dropped
+        return functional.Sequence(read, of_slot(states, slot), lengths, reset, backwards, mask, seed)
+
     def _between(self, call: Call) -> Array:
-        return _core.empty((*call.x.shape[:2], self.directions * self._widths[0]), self.dtype)
-
-    def _output(self, call: Call, features: int | None = None) -> Array:
-        """The array of y, or of so many features, seen time-major."""
-        T, B, _ = call.x.shape
-        features = self.directions * self._widths[0] if features is None else features
-        if self.batch_first and call.batched:
-            return _core.empty((B, T, features), self.dtype).swapaxes(0, 1)
-        return _core.empty((T, B, features), self.dtype)
-
-    def _return(self, call: Call, array: Array) -> Array:
-        """A time-major array as the caller of this layer expects it."""
-        if not call.batched:
-            return array[:, 0]
-        return array.swapaxes(0, 1) if self.batch_first else array
-
-    def _gradient_in(self, call: Call, dy: ArrayLike) -> Array:
-        T, B, _ = call.x.shape
-        features = self.directions * self._widths[0]
-        if not call.batched:
-            return _check.strided(dy, self.dtype, "dy", (T, features))[:, None]
-        shape = (B, T, features) if self.batch_first else (T, B, features)
-        array = _check.strided(dy, self.dtype, "dy", shape)
-        return array.swapaxes(0, 1) if self.batch_first else array
+        return _core.empty((*call.x.shape[:2], self._features), self.dtype)
 
     def _drop(self, y: Array, generator: np.random.Generator) -> Array | None:
         """Inverted dropout in place; the mask, or None where nothing is dropped."""

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _check, _core
+from ._call import State
 from ._layer import Gradients
 from ._parameters import as_array
-from ._stack import Recurrent, State
+from ._stack import Recurrent
 from ._threads import get_num_threads
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]

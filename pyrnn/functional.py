@@ -58,24 +58,17 @@ def pack(cell: Cell, use: int, weights: Weights, options: Options = PLAIN) -> Ar
 class Layer(NamedTuple):
     """One direction of one layer on checked arguments, to be run beside others of its kind."""
 
-    cell: Cell
     packed: Array
     back: Array | None  # None for inference
-    units: int
     seq: Sequence
     y: Array | None = None  # (T, B, P), e.g. half of a wider array; None for a new one
-    options: Options = PLAIN
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Of the states, and so of y."""
-        return widths(self.cell, self.units, self.options)
 
 
 class Kept(NamedTuple):
     """What the way back of a layer needs; its output is not among it."""
 
-    layer: Layer
+    back: Array
+    seq: Sequence
     saved: Array
 
 
@@ -93,18 +86,10 @@ def run(layers: list[Layer], chain: bool = False) -> list[Ran]:
     They do not depend on each other; or, in a chain, each reads the y of the one before.
     """
     ran, calls = [], []
-    for layer in layers:
-        cell, seq = layer.cell, layer.seq
-        (T, B, inputs), dtype, sizes = seq.x.shape, seq.x.dtype, layer.widths
-        y = _core.empty((T, B, sizes[0]), dtype) if layer.y is None else layer.y
-        state = tuple(np.empty((B, width), dtype) for width in sizes)
-        kept = None
-        if layer.back is not None:
-            size = _core.saved_size(cell.number, dtype, inputs, layer.units, T, B, layer.options)
-            bare = Layer(*layer[:5], None, layer.options)  # _replace is slow
-            kept = Kept(bare, _core.empty((size,), dtype))
-        ran.append(Ran(y, state, kept))
-        calls.append((layer.packed, *seq, y, state, None if kept is None else kept.saved))
+    for packed, back, seq, y in layers:
+        y, state, saved = found = _core.outputs(packed, seq.x, y, back is not None)
+        ran.append(Ran(y, state, None if back is None else Kept(back, seq, saved)))
+        calls.append((packed, *seq, *found))
     _core.forward(calls, get_num_threads(), chain)
     return ran
 
@@ -130,26 +115,12 @@ def pull(
     calls = []
     for one, dy, dstate in zip(kept, dys, dstates, strict=True):
         assert one is not None  # it ran in training
-        layer, saved = one
-        cell, seq, units, sizes = layer.cell, layer.seq, layer.units, layer.widths
-        own = count_units(cell, layer.options)
-        (T, B, inputs), dtype = seq.x.shape, seq.x.dtype
-        rows, rows_hh = cell.gates * units, cell.recurrent * units
-        last = len(results) == len(kept) - 1
-        dx = into if into is not None and last else _core.empty((T, B, inputs), dtype)
-        dstate0 = tuple(np.empty((B, width), dtype) for width in sizes)
-        weights = Weights(
-            _core.empty((rows, inputs), dtype),
-            _core.empty((rows_hh, sizes[0]), dtype),
-            np.empty(rows, dtype),
-            np.empty(rows_hh, dtype),
-            np.empty((own, units), dtype) if own else None,
-            _core.empty((sizes[0], units), dtype) if layer.options.projection else None,
-        )
+        back, seq, saved = one
+        dx, dstate0, *weights = found = _core.gradients(back, seq.x, into if one is kept[-1] else None)
         if chain and results:
             dy = results[-1][0]
-        calls.append((layer.back, *seq, saved, dy, dstate, dx, dstate0, *weights))
-        results.append((dx, dstate0, weights))
+        calls.append((back, *seq, saved, dy, dstate, *found))
+        results.append((dx, dstate0, Weights(*weights)))
     _core.backward(calls, get_num_threads(), chain)
     return results
 
@@ -254,7 +225,7 @@ def forward(
     matrices = w_ih, w_hh, b_ih, b_hh, w_units, w_hr
     weights, seq, options = _read(entry, x, state, *matrices, options, lengths, reset, reverse)
     packed = pack(entry, _core.FORWARD, weights, options)
-    (done,) = run([Layer(entry, packed, None, len(weights.w_ih) // entry.gates, seq, options=options)])
+    (done,) = run([Layer(packed, None, seq)])
     return done.y, together(done.state)
 
 
@@ -326,7 +297,7 @@ def vjp(
     read = None if mask is None else _check.contiguous(mask, dtype, "mask", (B, sizes[0]))
     seq = seq._replace(mask=read, seed=_check.seed(seed, "seed"))
     packed, back = (pack(entry, use, weights, options) for use in (_core.FORWARD, _core.BACKWARD))
-    ((y, state, kept),) = run([Layer(entry, packed, back, units, seq, options=options)])
+    ((y, state, kept),) = run([Layer(packed, back, seq)])
 
     def pull_arrays(dy: ArrayLike, dstate: Stacked | None = None) -> dict[str, Any]:
         dy = _check.strided(dy, dtype, "dy", (T, B, sizes[0]))

@@ -86,7 +86,7 @@ def test_a_pack_stays_right_when_another_set_is_selected(cell, dtype, isa):
     seq = functional.Sequence(given["x"], tuple(given["state"]), None, None, False)
     for other in available():
         _config.select_isa(other)
-        ran = functional.run([functional.Layer(entry, *packs, 33, seq)])
+        ran = functional.run([functional.Layer(*packs, seq)])
         ((dx, dstate, grads),) = functional.pull([ran[0].kept], [given["dy"]], [tuple(given["dstate"])])
         found = [ran[0].y, np.stack(ran[0].state), dx, np.stack(dstate), *grads[: len(weights)]]
         assert_same(dict(zip(expected, found, strict=True)), expected)

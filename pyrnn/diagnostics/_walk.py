@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core, functional
-from .._call import Call, of_slot
-from .._stack import Recurrent, State
+from .._call import Call, State, of_slot
+from .._stack import Recurrent
 from ..cells import _Cell
 from ..layers import Bidirectional
 
@@ -42,8 +42,7 @@ class Walker:
         stack = self.stack
         forward, back = (stack._packs(use)[self.number] for use in (_core.FORWARD, _core.BACKWARD))
         seq = functional.Sequence(x[None], state, None, None, False)
-        layer = functional.Layer(stack._cell, forward, back, stack.hidden_size, seq, options=stack._told)
-        (ran,) = functional.run([layer])
+        (ran,) = functional.run([functional.Layer(forward, back, seq)])
         mixed = any(self.zoneout)
         after = ran.state
         if mixed:

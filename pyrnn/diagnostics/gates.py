@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, reference
-from .._stack import State
+from .._call import State
 from ..reference.sequence import together
 from ..reference.stack import weights_of
 from ._walk import Path, walk

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
-from .._call import of_slot
-from .._stack import State
+from .._call import State, of_slot
 from ..layers import Bidirectional
 from ._walk import Path, Stack, States, states_of, walk
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
-from .._stack import State
+from .._call import State
 from ._walk import Path, walk
 
 Array = NDArray[Any]

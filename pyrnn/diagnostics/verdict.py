@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
-from .._stack import State
+from .._call import State
 from ._walk import Path, walk
 from .gates import Saturation, saturation_of
 from .gradients import own_gradients, squares

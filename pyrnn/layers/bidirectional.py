@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._call import State
 from .._layer import Container, Gradients
 from .._random import as_generator
-from .._stack import Recurrent, State
+from .._stack import Recurrent
 from ..cells import _Cell
 
 Array = NDArray[Any]

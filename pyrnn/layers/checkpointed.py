@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._call import Call
+from .._call import Call, State
 from .._layer import Container, Gradients, as_size
 from .._random import as_generator
-from .._stack import Recurrent, State, Tape
+from .._stack import Recurrent, Tape
 from ..cells import _Cell
 
 Array = NDArray[Any]

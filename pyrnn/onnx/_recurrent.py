@@ -261,8 +261,7 @@ def _run_group(
                 into[d] = state
             continue
         seq = functional.Sequence(x, states, lengths, None, side.reverse)
-        units = side.weights.R.shape[1]
-        layers.append(functional.Layer(side.kernel, side.packed, None, units, seq, y[:, d], side.options))
+        layers.append(functional.Layer(side.packed, None, seq, y[:, d]))
     if layers:
         for d, ran in zip(group, functional.run(layers), strict=True):
             for into, state in zip(final, ran.state, strict=True):

@@ -121,7 +121,7 @@ def _node(
 ) -> list[Tensor]:
     """Write one layer: Y as (T, B, D*H), Y_h and, of the LSTM, Y_c."""
     op, D, H = OPS[layer._cell.name], layer.directions, layer.hidden_size
-    parts = [_weights(layer, slot) for slot in layer._slots(number)]
+    parts = [_weights(layer, slot) for slot in layer._slots[number]]
     W, R, B, P = (
         None if found[0] is None else writer.constant(np.stack(found)) for found in zip(*parts, strict=True)
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import _core, recurrent
 from .._call import Call, of_slot
 from .._stack import Recurrent, Tape
-from ..functional import Given, Kept, Layer, Sequence
+from ..functional import Given, Kept, Sequence
 
 Array = NDArray[Any]
 
@@ -137,7 +137,7 @@ class Packing:
 def put_by(tape: Tape, directions: int) -> tuple[Tape, list[Array]]:
     """A tape without its large arrays, and those."""
     call, kept = tape.call, [one for one in tape.kept if one is not None]
-    inputs = (one.layer.seq.x for one in kept[::directions])
+    inputs = (one.seq.x for one in kept[::directions])
     states = [part for part in call.states or () if part is not None]
     arrays = [*(one.saved for one in kept), *inputs, *states, *tape.masks.values()]
     bare: list[Kept | None] = [_with(one, NOTHING, NOTHING, None) for one in kept]
@@ -161,5 +161,4 @@ def put_back(tape: Tape, directions: int, arrays: list[Array]) -> Tape:
 
 
 def _with(one: Kept, saved: Array, x: Array, state: Given | None) -> Kept:
-    layer = one.layer
-    return Kept(Layer(*layer[:4], Sequence(x, state, *layer.seq[2:]), *layer[5:]), saved)  # _replace is slow
+    return Kept(one.back, Sequence(x, state, *one.seq[2:]), saved)  # _replace is slow

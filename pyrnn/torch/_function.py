@@ -12,11 +12,10 @@ from .. import _core, functional
 from .._call import Call, of_slot
 from .._stack import Recurrent
 from .._threads import at_most
-from ._engine import NOTHING, Packing, as_numpy, put_back, put_by
+from ._engine import Packing, as_numpy, put_back, put_by
 
 Array = NDArray[Any]
 Tensors = tuple[torch.Tensor, ...]
-FIRST = range(1)  # the layer of a stack that has no other
 
 
 class Job(NamedTuple):
@@ -98,16 +97,13 @@ class RunOne(torch.autograd.Function):
         layer, state = job.layer, rest[: job.states]
         with at_most(torch.get_num_threads()):
             call = read(job, x, state)
-            y = layer._output(call)
-            forward, (back,) = layer._packs(_core.FORWARD), layer._packs(_core.BACKWARD)
-            (one,), _ = layer._layers(call, FIRST, call.x, y, forward, [back])
-            ((_, final, kept),) = functional.run([one])
-        assert kept is not None
+            (forward,), (back,) = layer._packs(_core.FORWARD), layer._packs(_core.BACKWARD)
+            y, final, saved = layer._run_one(call, forward, layer._sequence(call, 0, call.x), None, True)
         y = layer._return(call, y)
         ctx.job, ctx.back, ctx.shape = job, back, y.shape
         ctx.lengths, ctx.batched = call.lengths, call.batched
         ctx.set_materialize_grads(False)
-        arrays = (kept.saved, call.x, *(call.states or ()))
+        arrays = (saved, call.x, *(call.states or ()))
         ctx.save_for_backward(x, *state, *map(torch.from_numpy, arrays))
         return as_tensors(job, y, layer._state_out(call, [final]))
 
@@ -117,14 +113,13 @@ class RunOne(torch.autograd.Function):
         layer = job.layer
         saved, x, *states = map(as_numpy, ctx.saved_tensors[1 + job.states :])
         call = Call(x, tuple(states) or None, ctx.lengths, None, ctx.batched)
-        (one,), _ = layer._layers(call, FIRST, x, NOTHING, [NOTHING], [ctx.back])
-        kept = functional.Kept(one, saved)
+        kept = functional.Kept(ctx.back, layer._sequence(call, 0, x), saved)
         dy_last = layer._gradient_in(call, _gradient(job, dy, ctx.shape))
         given = layer._state_in(_given(dstate), "dstate", x.shape[1], call.batched)
         with at_most(torch.get_num_threads()):
-            ((dx, dstate0, weights),) = functional.pull([kept], [dy_last], [of_slot(given, 0)])
+            dx, dstate0, weights = layer._pull_one(kept, dy_last, of_slot(given, 0))
         state0 = layer._state_out(call, [dstate0])
-        return _handed_back(ctx, layer._return(call, dx), state0, layer._gradients(0, weights))
+        return _handed_back(ctx, layer._return(call, dx), state0, layer._gradients(0, dx, weights))
 
 
 def _given(dstate: tuple[torch.Tensor | None, ...]) -> Any:
