@@ -112,28 +112,66 @@ static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, i
                     space.h_tiles[i]);
 }
 
-/* sum[panel][k][gate] += a' dG over the block's pairs, for this part's tiles; `tiles` are a's K elements of each
- * pair, gathered, and the gates are the slots first..first+gates-1 of so many units. */
-static void weight_gradients(const cell *c, const backward_space *space, const pyrnn_block *b,
-                             ptrdiff_t pairs, int first, int gates, ptrdiff_t units, const real *tiles,
-                             ptrdiff_t K, real *sum, int part, int parts)
+/* A product of weight gradients: of what K tiles hold with the slots first..first+gates-1 of so many units, and where the sums go
+ * in the end. */
+typedef struct {
+    int first, gates;
+    ptrdiff_t units, K;
+    const real *tiles; /* K elements of each pair, gathered */
+    real *sum; /* [panel][k][gate] */
+    const tiny *block;
+    real *dw; /* of the caller */
+} weight_product;
+
+static weight_product product_with_x(const cell *c, const pyrnn_job *job, const backward_space *space)
 {
-    const int at_once = panels_at_once(gates);
-    const ptrdiff_t panels = panels_of(units), groups = (panels + at_once - 1) / at_once, step = c->slots * L;
+    return (weight_product){0, c->gates, job->H, job->I, space->x_tiles, space->dw, c->block_x, job->dw_ih};
+}
+
+static weight_product product_with_h(const cell *c, const pyrnn_job *job, const backward_space *space, int i)
+{
+    return (weight_product){c->phase[i].first,
+                            c->phase[i].count,
+                            phase_units(c, &job->layer, i),
+                            phase_reads(c, &job->layer, i),
+                            space->h_tiles[i],
+                            space->dr[i],
+                            phase_blocks(c, i),
+                            projects(c, i) ? job->dw_hr : job->dw_hh};
+}
+
+/* Whether each part has whole groups of panels, which it unpacks while its cache has them. */
+static int has_whole_groups(const weight_product *p, int parts)
+{
+    const int at_once = panels_at_once(p->gates);
+    return p->gates && (panels_of(p->units) + at_once - 1) / at_once % parts == 0;
+}
+
+/* sum[panel][k][gate] += a' dG over the block's pairs, for this part's tiles; after the call's last block that is it. */
+static void weight_gradients(const cell *c, const backward_space *space, const pyrnn_block *b,
+                             ptrdiff_t pairs, const weight_product *p, int last, int part, int parts)
+{
+    const int gates = p->gates, at_once = panels_at_once(gates);
+    const ptrdiff_t panels = panels_of(p->units), groups = (panels + at_once - 1) / at_once, K = p->K,
+                    step = c->slots * L;
     const row_split split = gradient_tiles(gates, K);
     const share mine = share_of(groups * split.tiles, part, parts);
+    last = last && has_whole_groups(p, parts);
     for (ptrdiff_t task = mine.from; task < mine.to; task++) {
         ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
         ptrdiff_t k = tile * split.rows + min_of(tile, split.more);
-        const int vecs = (int)min_of(at_once, panels - panel) * gates;
-        grid da = {.at = space->da + panel * pairs * step + first * L, .row = step};
-        grid out = {.at = sum + (panel * K + k) * gates * L, .row = gates * L};
+        const ptrdiff_t here = min_of(at_once, panels - panel);
+        const int vecs = (int)here * gates;
+        grid da = {.at = space->da + panel * pairs * step + p->first * L, .row = step};
+        grid out = {.at = p->sum + (panel * K + k) * gates * L, .row = gates * L};
         for (int v = 0; v < vecs; v++) {
             da.vec[v] = v / gates * pairs * step + v % gates * L;
             out.vec[v] = v / gates * K * gates * L + v % gates * L;
         }
         outer(split_size(&split, tile), vecs, &out, b->first ? &zeros : &out,
-              tiles + tile_offset(&split, tile) * pairs, pairs, &da);
+              p->tiles + tile_offset(&split, tile) * pairs, pairs, &da);
+        if (last && tile + 1 == split.tiles)
+            unpack_columns(gates, p->block, K, p->units, p->sum, p->dw, (share){panel, panel + here});
     }
 }
 
@@ -184,11 +222,13 @@ static void products(const pyrnn_job *job, const pyrnn_block *b, int part, int p
     ptrdiff_t pairs = block_pairs(job, b);
     if (job->dx && !job->tells) /* who tells has done it step by step */
         input_gradients(c, job, &space, pairs, share_of(pairs, part, parts));
-    weight_gradients(c, &space, b, pairs, 0, c->gates, job->H, space.x_tiles, job->I, space.dw, part, parts);
-    for (int i = 0; i < c->phases; i++)
-        weight_gradients(c, &space, b, pairs, c->phase[i].first, c->phase[i].count,
-                         phase_units(c, &job->layer, i), space.h_tiles[i], phase_reads(c, &job->layer, i),
-                         space.dr[i], part, parts);
+    const int last = b->ends && b->p1 == job->B;
+    weight_product p = product_with_x(c, job, &space);
+    weight_gradients(c, &space, b, pairs, &p, last, part, parts);
+    for (int i = 0; i < c->phases; i++) {
+        p = product_with_h(c, job, &space, i);
+        weight_gradients(c, &space, b, pairs, &p, last, part, parts);
+    }
     if (job->db_ih || job->db_hh || job->dunits)
         bias_gradients(c, job, &space, b, pairs, part, parts);
 }
@@ -202,17 +242,26 @@ NOINLINE static void unpack_bias(const cell *c, int first, int count, const tiny
             memcpy(out + block[k] * H + j0, sum + (first + k) * L, sizeof(real) * (size_t)min_of(L, H - j0));
 }
 
+/* What the last block's products could not unpack. */
+static void unpack_rest(const weight_product *p, int thread, int threads)
+{
+    if (!has_whole_groups(p, threads))
+        unpack_columns(p->gates, p->block, p->K, p->units, p->sum, p->dw,
+                       share_of(panels_of(p->units), thread, threads));
+}
+
 /* After the last block: sums into the caller's layout, and zeros into dx beyond the lengths. */
 static void finish(const pyrnn_job *job, int thread)
 {
     const cell its = cell_of(&job->layer), *c = &its;
     backward_space space;
     backward_space_of(c, job, job->work, 0, &space);
-    unpack_columns(c->gates, c->block_x, job->I, job->H, space.dw, job->dw_ih, thread, job->threads);
-    for (int i = 0; i < c->phases; i++)
-        unpack_columns(c->phase[i].count, phase_blocks(c, i), phase_reads(c, &job->layer, i),
-                       phase_units(c, &job->layer, i), space.dr[i], projects(c, i) ? job->dw_hr : job->dw_hh,
-                       thread, job->threads);
+    weight_product p = product_with_x(c, job, &space);
+    unpack_rest(&p, thread, job->threads);
+    for (int i = 0; i < c->phases; i++) {
+        p = product_with_h(c, job, &space, i);
+        unpack_rest(&p, thread, job->threads);
+    }
     if (thread == 0) {
         unpack_bias(c, c->first_own, c->units, in_order, job->H, space.db, job->dunits);
         unpack_bias(c, c->slot_x, c->gates, c->block_x, job->H, space.db, job->db_ih);

@@ -188,13 +188,11 @@ static size_t packed_size(const pyrnn_layer *layer, int use)
     return sizeof(real) * (size_t)layout_of(&c, use, layer).size;
 }
 
-/* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for panels of this
- * thread. */
+/* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for some panels. */
 static void unpack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w,
-                           int thread, int threads)
+                           share panels)
 {
-    const share mine = share_of(panels_of(H), thread, threads);
-    for (ptrdiff_t panel = mine.from; panel < mine.to; panel++) {
+    for (ptrdiff_t panel = panels.from; panel < panels.to; panel++) {
         ptrdiff_t n = min_of(L, H - panel * L);
         for (int g = 0; g < gates; g++)
             transpose(K, n, from + (panel * K * gates + g) * L, gates * L, w + (block[g] * H + panel * L) * K,
