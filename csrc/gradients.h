@@ -75,7 +75,7 @@ static void gather(const row_split *split, share tiles, const real *const *a, pt
                    real *out)
 {
     for (ptrdiff_t tile = tiles.from; tile < tiles.to; tile++) {
-        const ptrdiff_t n = split_size(split, tile), k = tile * split->rows + min_of(tile, split->more);
+        const ptrdiff_t n = split_size(split, tile), k = split_start(split, tile);
         const ptrdiff_t width = pair_width((int)n);
         for (ptrdiff_t i = 0; i < n; i += L) {
             real *to = out + tile_offset(split, tile) * pairs + i;
@@ -159,7 +159,7 @@ static void weight_gradients(const cell *c, const backward_space *space, const p
     last = last && has_whole_groups(p, parts);
     for (ptrdiff_t task = mine.from; task < mine.to; task++) {
         ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
-        ptrdiff_t k = tile * split.rows + min_of(tile, split.more);
+        const ptrdiff_t k = split_start(&split, tile);
         const ptrdiff_t here = min_of(at_once, panels - panel);
         const int vecs = (int)here * gates;
         grid da = {.at = space->da + panel * pairs * step + p->first * L, .row = step};

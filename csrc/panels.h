@@ -50,6 +50,12 @@ INLINE int split_size(const row_split *split, ptrdiff_t tile)
     return (int)(split->rows + (tile < split->more));
 }
 
+/* The first row of a tile. */
+INLINE ptrdiff_t split_start(const row_split *split, ptrdiff_t tile)
+{
+    return tile * split->rows + min_of(tile, split->more);
+}
+
 /* A pass over panels: bites of one group each or, for a single row, of several groups, MAX_SUMS vectors in all. Passes
  * go to and fro, so that each begins with what the one before left in the cache. */
 typedef struct {
@@ -90,6 +96,6 @@ INLINE bite pass_bite(const pass *p, ptrdiff_t i)
         ptrdiff_t rest = (p->panels.to - p->panels.from) % p->at_once;
         return (bite){p->panels.to - rest, 1, (int)rest};
     }
-    ptrdiff_t group = i * p->full.rows + min_of(i, p->full.more);
+    ptrdiff_t group = split_start(&p->full, i);
     return (bite){p->panels.from + group * p->at_once, split_size(&p->full, i), p->at_once};
 }

@@ -33,7 +33,7 @@ class Arguments(Slots):
         if not batched and lengths is not None:
             raise ValueError("lengths must be None for an x without a batch axis")
         array = _check.walkable(array)
-        episodes = None if reset is None else _check.reset(reset, shape[:-1])
+        episodes = _check.reset(reset, shape[:-1])
         if not batched:
             array, episodes = array[:, None], None if episodes is None else episodes[:, None]
         elif self.batch_first:
@@ -41,10 +41,8 @@ class Arguments(Slots):
         T, B, _ = array.shape
         widest = max(self.input_size, self._features)
         functional.check_size(self._cell, dtype, (T, B, widest), self.hidden_size, "x")
-        states = None if state is None else self._state_in(state, "state", B, batched)
-        return Call(
-            array, states, None if lengths is None else _check.lengths(lengths, T, B), episodes, batched
-        )
+        states = self._state_in(state, "state", B, batched)
+        return Call(array, states, _check.lengths(lengths, T, B), episodes, batched)
 
     def _state_in(self, state: State, name: str, B: int, batched: bool) -> tuple[Array | None, ...] | None:
         """S arrays (slots, B, H), h (slots, B, P), from what the caller calls a state."""
