@@ -111,6 +111,10 @@ class Training:
         """How many were trained on."""
         return self.steps * min(self.options.seq_len, len(self.inputs)) * self.options.batch_size
 
+    def _measured(self) -> int:
+        """How many characters had been trained on when the held-out text was last measured."""
+        return self.history[-1][0] if self.history else 0
+
     def run(self) -> None:
         """Train until the budget is spent, or Ctrl-C."""
         self.start = time.perf_counter()
@@ -123,6 +127,8 @@ class Training:
                     if done >= (len(self.history) + 1) / self.options.evaluations:
                         self.evaluate()
                     self._show(bar)
+                if self.progress(self.steps) >= 1 and self.characters > self._measured():
+                    self.evaluate()  # minutes ended after a stretch that had seemed to end before them
             except pyrnn.DivergenceError as error:
                 bar.write(str(error))
             except KeyboardInterrupt:

@@ -1,9 +1,11 @@
 """The example that trains on text: it learns, stops on Ctrl-C, and never leaves half a file."""
 
 import importlib
+import itertools
 import json
 import math
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -100,9 +102,22 @@ def test_a_stretch_ends_where_the_held_out_text_is_to_be_measured(run, monkeypat
     assert [characters for characters, _ in training.history] == [160, 280]
 
 
-def test_minutes_end_a_run(run):
+@pytest.mark.parametrize("pause", [0, 0.01, 0.2, 1])
+def test_minutes_end_a_run(run, char_lm, monkeypatch, pause):
+    now, show = itertools.accumulate(itertools.repeat(0.001)), char_lm.Training._show  # seconds, a look each
+
+    def slow(self, bar):  # time goes by between two stretches, too
+        late.append(pause)
+        show(self, bar)
+
+    late = []
+    clock = types.SimpleNamespace(perf_counter=lambda: next(now) + sum(late))
+    monkeypatch.setattr(char_lm, "time", clock)
+    monkeypatch.setattr(char_lm.Training, "_show", slow)
     training = run("--minutes", "0.01", "--evaluations", "3")
-    assert training.steps > 1 and len(training.history) == 3 and training.elapsed >= 0.6
+    assert training.steps > 1 and training.elapsed >= 0.6
+    assert training.history[-1][0] == training.characters  # what it ends with has been measured
+    assert len(training.history) == 3 or pause > 0.1
 
 
 def test_epochs_end_a_run(run):
