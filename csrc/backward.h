@@ -186,9 +186,10 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
             backward_rows(c, back, phase, until, job, packed + lay->units, panels, rows, n, panel_step);
         return;
     }
-    const span k = {panels_of(phase_units(c, &job->layer, through)), c->phase[through].count * L, panel_step};
-    const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel */
-    const pass walk = pass_of(panels, 1, n, turn, k.runs * k.length, near_reals(job));
+    const ptrdiff_t units = phase_units(c, &job->layer, through), K = c->phase[through].count * units;
+    const span k = span_of_gates(units, c->phase[through].count, panel_step);
+    const ptrdiff_t column = K * L; /* reals of w for a panel */
+    const pass walk = pass_of(panels, 1, n, turn, K, near_reals(job));
     const int far = far_away(job, (panels.to - panels.from) * column);
     const row_split split = split_rows(n, tile_rows(walk.at_once));
     int any = !last;
@@ -214,8 +215,7 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
                 product_of_row(b.groups, b.panels, acc, NULL, from[0], k, w, b.panels * column);
             else
                 product(height, b.panels, &out, NULL, from, &k, w,
-                        next ? ahead_of(next, tile, k.runs * k.length, b.panels)
-                             : coming_next(then, k.runs * k.length));
+                        next ? ahead_of(next, tile, K, b.panels) : coming_next(then, K));
             for (int p = 0; p < b.groups * b.panels; p++)
                 for (int r = 0; r < height; r++) {
                     V sum = acc[r * b.panels + p];
@@ -317,8 +317,9 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
         for (ptrdiff_t r = 0; r < active; r++)
             backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
         coming then = {0};
-        if (me->parts == 1 && active > 1 && s > 0)
-            coming_step(c, job, s - 1, s - 2, rows[0].p, rows[active - 1].p + 1 - rows[0].p, job->dy,
+        const ptrdiff_t soon = s - coming_steps(active);
+        if (me->parts == 1 && active > 0 && soon >= 0)
+            coming_step(c, job, soon, soon - 1, rows[0].p, rows[active - 1].p + 1 - rows[0].p, job->dy,
                         job->dy_step, job->dy_row, &then);
         for (int phase = c->phases - 1, until; phase >= 0; phase = until - 1) {
             until = backward_until(c, phase, me);

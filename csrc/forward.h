@@ -41,7 +41,7 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
 {
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, &job->layer);
     const ptrdiff_t I = job->I, width = c->gates * L;
-    const span k = {1, I, 0};
+    const span k = span_of(I);
     const pass walk = pass_of(panels, c->gates, n, job->back, I, near_reals(job));
     const int far = far_away(job, (panels.to - panels.from) * I * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
@@ -85,7 +85,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
 {
     const int count = c->phase[phase].count, width = count * L;
     const ptrdiff_t K = phase_reads(c, &job->layer, phase);
-    const span k = {1, K, 0};
+    const span k = span_of(K);
     if (without_product(c, phase)) {
         /* Who has only some of the panels takes the statistics of whole rows all the same. */
         for (ptrdiff_t r = 0; r < n; r++)
@@ -227,9 +227,10 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             for (ptrdiff_t r = 0; r < n; r++)
                 forward_advance(c, job, packed + lay.zero, rows + r, s);
             coming then = {0};
-            if (me->parts == 1 && n > 1 && s + 1 < job->T)
-                coming_step(c, job, s + 1, s + 1, rows[0].p, rows[n - 1].p + 1 - rows[0].p, job->y,
-                            job->y_step, job->y_row, &then);
+            const ptrdiff_t soon = s + coming_steps(n);
+            if (me->parts == 1 && soon < job->T)
+                coming_step(c, job, soon, soon, rows[0].p, rows[n - 1].p + 1 - rows[0].p, job->y, job->y_step,
+                            job->y_row, &then);
             for (int phase = 0, until; phase < c->phases; phase = until) {
                 until = forward_until(c, phase, me);
                 EACH_PART (part, me)

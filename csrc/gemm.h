@@ -6,28 +6,48 @@
  * In the first, rows r lie anywhere, k is contiguous and w packed; in the second, a has been gathered tile by tile. Every element adds its products in one fixed order, whatever the tile it falls into: that is what
  * makes a row's result independent of the batch around it. */
 
-/* The k of a product: `runs` pieces of `length` elements, run_step apart in a row and contiguous in w. */
+/* The k of a product: `runs` pieces of `length` elements, run_step apart in a row and contiguous in w. Of gates, a run is a
+ * panel; where the last one is not whole, as many runs as it has gates follow, of the `rest` units of each, L apart. */
 typedef struct {
-    ptrdiff_t runs, length, run_step;
+    ptrdiff_t runs, length, run_step, rest;
 } span;
+
+/* The k of n elements that lie side by side. */
+INLINE span span_of(ptrdiff_t n) { return (span){1, n, 0, 0}; }
+
+/* The k of `count` gates of so many units. */
+INLINE span span_of_gates(ptrdiff_t units, int count, ptrdiff_t panel_step)
+{
+    return (span){units / L, count * L, panel_step, units % L};
+}
 
 /* A sum runs over about PIECE k and is then added to the sum of those before: the error of a long sum grows with
  * the length of its parts. Pieces follow from k alone, so a tile and a single row have the same. */
 enum { PIECE = 256 };
 
-/* Runs, or elements where there is one run, of a piece. */
-INLINE ptrdiff_t piece_of(const span *k) { return k->runs > 1 ? max_of(PIECE / k->length, 1) : PIECE; }
-
 /* Takes the next piece of k. What makes and reads a span does so field by field: two fields that are written apart and
  * copied together wait for the store, 1 to 4 % of a small layer's time. So spans go by address, too. */
 INLINE span take_piece(span *k)
 {
-    const int many = k->runs > 1;
-    const ptrdiff_t all = many ? k->runs : k->length, n = min_of(all, piece_of(k));
-    const span part = {many ? n : k->runs, many ? k->length : n, k->run_step};
-    k->runs = many ? all - n : k->runs;
-    k->length = many ? k->length : all - n;
+    if (k->run_step == 0) { /* one run: some of its elements */
+        const span part = {1, min_of(k->length, PIECE), 0, 0};
+        k->length -= part.length;
+        return part;
+    }
+    if (k->runs == 0) { /* the panel that is not whole */
+        const span part = {k->length / L, k->rest, L, 0};
+        k->rest = 0;
+        return part;
+    }
+    const span part = {min_of(k->runs, max_of(PIECE / k->length, 1)), k->length, k->run_step, 0};
+    k->runs -= part.runs;
     return part;
+}
+
+/* Whether nothing is left of it. */
+INLINE int is_taken(const span *k)
+{
+    return k->run_step == 0 ? k->length == 0 : k->runs == 0 && k->rest == 0;
 }
 
 /* Vectors in memory: v of row r is at + r*row + vec[v]. */
@@ -264,12 +284,12 @@ INLINE void product_piece(int rows, int vecs, const grid *out, const grid *befor
 #endif
 
 /* How far a piece takes a row of a. */
-INLINE ptrdiff_t piece_step(const span *k) { return k->runs > 1 ? k->runs * k->run_step : k->length; }
+INLINE ptrdiff_t piece_step(const span *k) { return k->run_step ? k->runs * k->run_step : k->length; }
 
 NOINLINE static void product(int rows, int vecs, const grid *out, const V *init, const real *const *a,
                              const span *all, const real *w, const char *ahead)
 {
-    span k = {all->runs, all->length, all->run_step};
+    span k = {all->runs, all->length, all->run_step, all->rest};
     const grid initial = {(real *)(init ? init : nothing), 0, {0, L, 2 * L, 3 * L}}, *before = &initial;
     const real *moved[MAX_ROWS];
     for (;;) {
@@ -277,7 +297,7 @@ NOINLINE static void product(int rows, int vecs, const grid *out, const V *init,
         product_piece(rows, vecs, out, before, a, &part, w, ahead);
         if (ahead)
             ahead += part.runs * part.length * LINE;
-        if (k.runs == 0 || k.length == 0)
+        if (is_taken(&k))
             return;
         for (int r = 0; r < rows; r++)
             moved[r] = a[r] + piece_step(&part);
@@ -293,7 +313,7 @@ INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const re
     for (const V *before = init ? init : nothing;; before = out) {
         const span part = take_piece(&k);
         row_piece(groups, vecs, out, before, a, &part, w, w_step);
-        if (k.runs == 0 || k.length == 0)
+        if (is_taken(&k))
             return;
         a += piece_step(&part);
         w += part.runs * part.length * vecs * L;

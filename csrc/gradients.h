@@ -44,8 +44,8 @@ NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const 
         input_few(c, job, space, pairs, mine, w);
         return;
     }
-    const span k = {panels_of(job->H), c->gates * L, pairs * c->slots * L};
-    const ptrdiff_t column = k.runs * k.length * L; /* reals of w for a panel of inputs */
+    const span k = span_of_gates(job->H, c->gates, pairs * c->slots * L);
+    const ptrdiff_t K = c->gates * job->H, column = K * L; /* reals of w for a panel of inputs */
     const row_split split = split_rows(mine.to - mine.from, tile_rows(panels_at_once(1)));
     const int far = far_away(job, panels_of(I) * column);
     ptrdiff_t m;
@@ -58,8 +58,7 @@ NOINLINE static void input_gradients(const cell *c, const pyrnn_job *job, const 
             int rows = split_size(&split, tile);
             for (int r = 0; r < rows; r++)
                 a[r] = space->da + (r0 + r) * c->slots * L;
-            product(rows, (int)m, &out, NULL, a, &k, w,
-                    ahead_of(far ? w + m * column : NULL, tile, k.runs * k.length, m));
+            product(rows, (int)m, &out, NULL, a, &k, w, ahead_of(far ? w + m * column : NULL, tile, K, m));
             for (int r = 0; r < rows; r++)
                 for (ptrdiff_t v = 0; v < m; v++) {
                     __builtin_prefetch(space->dx[min_of(r0 + r + AHEAD, mine.to - 1)] + i0 + v * L, 1);

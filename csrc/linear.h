@@ -23,6 +23,7 @@ HOT void map_rows(ptrdiff_t rows, matrix a, ptrdiff_t K, const real *w, const V 
 {
     const int vecs = (int)panels_of(columns);
     const row_split tiles = split_rows(rows, tile_rows(vecs));
+    const span k = span_of(K);
     for (ptrdiff_t tile = 0, r = 0; tile < tiles.tiles; r += split_size(&tiles, tile++)) {
         const real *row[MAX_ROWS];
         V sums[MAX_ROWS * MAX_VECS];
@@ -30,7 +31,7 @@ HOT void map_rows(ptrdiff_t rows, matrix a, ptrdiff_t K, const real *w, const V 
         const int n = split_size(&tiles, tile);
         for (int i = 0; i < n; i++)
             row[i] = a.at + (r + i) * a.step;
-        product(n, vecs, &to, init, row, &(span){1, K, 0}, w, NULL);
+        product(n, vecs, &to, init, row, &k, w, NULL);
         for (int i = 0; i < n; i++)
             for (int v = 0; v < vecs; v++)
                 put(out.at + (r + i) * out.step + v * L, sums[i * vecs + v], columns - v * L);

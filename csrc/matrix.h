@@ -46,10 +46,11 @@ HOT void multiply(ptrdiff_t rows, matrix a, const packed_matrix *w, ptrdiff_t k0
             n = split_size(&tiles, tile);
             grid to = {out.at + r * out.step + (p - p0) * L, out.step, {0, L, 2 * L, 3 * L}};
             for (ptrdiff_t i = 0; i < k; i += PIECE) {
+                const span piece = span_of(min_of(PIECE, k - i));
                 const real *row[MAX_ROWS];
                 for (int j = 0; j < n; j++)
                     row[j] = a.at + (r + j) * a.step + i;
-                product_piece(n, vecs, &to, add || i ? &to : &zeros, row, &(span){1, min_of(PIECE, k - i), 0},
+                product_piece(n, vecs, &to, add || i ? &to : &zeros, row, &piece,
                               w->at + p * L * w->k + (k0 + i) * vecs * L, NULL);
             }
         }

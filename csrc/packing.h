@@ -9,8 +9,8 @@
  *               R [group][k < H][panel of group][count][L]                         one for each phase
  *     backward: zero [Hp]
  *               units, as forward
- *               R' [group of H][panel][count][L (k)][lane of group]                one for each phase
- *               W' [group of I][panel][G][L (k)][lane of group]
+ *               R' [group of H][panel][count][unit of panel][lane of group]        one for each phase
+ *               W' [group of I][panel][G][unit of panel][lane of group]
  *               or, of FEW inputs, W [k < I][panel][G][L]
  *
  * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. */
@@ -42,9 +42,9 @@ static packed_layout layout_of(const cell *c, int use, const pyrnn_layer *layer)
     } else {
         lay.units = at, at += c->general ? Hp * own_weights(c) : 0;
         for (int i = 0; i < c->phases; i++)
-            lay.r[i] = at, at += panels_of(phase_reads(c, layer, i)) * L *
-                                 panels_of(phase_units(c, layer, i)) * L * c->phase[i].count;
-        lay.w = at, at += (I <= FEW ? I : panels_of(I) * L) * Hp * c->gates;
+            lay.r[i] = at,
+            at += panels_of(phase_reads(c, layer, i)) * L * phase_units(c, layer, i) * c->phase[i].count;
+        lay.w = at, at += (I <= FEW ? I * Hp : panels_of(I) * L * layer->units) * c->gates;
     }
     lay.size = at;
     return lay;
@@ -123,16 +123,15 @@ static void pack_rows(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, co
                       real *out, int part, int parts)
 {
     const int at_once = panels_at_once(1);
-    const ptrdiff_t panels = panels_of(H);
     const share mine = panels_of_part(K, at_once, parts, part);
-    out += mine.from * L * panels * gates * L;
+    out += mine.from * L * gates * H;
     for (ptrdiff_t first = mine.from; first < mine.to; first += at_once) {
         const ptrdiff_t end = min_of(first + at_once, mine.to);
-        for (ptrdiff_t panel = 0; panel < panels; panel++)
+        for (ptrdiff_t j0 = 0; j0 < H; j0 += L)
             for (int g = 0; g < gates; g++)
-                for (ptrdiff_t j = panel * L; j < (panel + 1) * L; j++)
+                for (ptrdiff_t j = j0; j < min_of(j0 + L, H); j++)
                     for (ptrdiff_t k = first * L; k < end * L; k += L, out += L)
-                        vstorea(out, j < H ? get(w + (block[g] * H + j) * w_step + k, K - k) : vset(0));
+                        vstorea(out, get(w + (block[g] * H + j) * w_step + k, K - k));
     }
 }
 

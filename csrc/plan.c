@@ -98,7 +98,8 @@ size_t pyrnn_plan(const pyrnn_sequence *seq, int isa, const pyrnn_layer *layer, 
                        .H = H,
                        .reverse = seq->reverse != 0,
                        .l1 = pyrnn_level1(),
-                       .l2 = pyrnn_level2()};
+                       .l2 = pyrnn_level2(),
+                       .l3 = pyrnn_level3()};
     job->round_flops = pyrnn_round_flops();
     job->layer = *layer, job->form = form_of(layer), job->seed = seq->seed;
     if (seq->lengths) {

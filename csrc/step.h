@@ -52,11 +52,11 @@ INLINE void step_phase(const cell *c, point_function *point, int phase, const st
             if (I <= FEW)
                 product_of_few(b.groups, (int)vecs, input, bias, x, I, w, vecs * L * I);
             else
-                product_of_row(b.groups, (int)vecs, input, bias, x, (span){1, I, 0}, w, vecs * L * I);
+                product_of_row(b.groups, (int)vecs, input, bias, x, span_of(I), w, vecs * L * I);
             ax = (const real *)input;
         }
         product_of_row(b.groups, (int)vecs, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a,
-                       (span){1, H, 0}, packed + step->lay.r[phase] + at * H, vecs * L * H);
+                       span_of(H), packed + step->lay.r[phase] + at * H, vecs * L * H);
         for (int p = 0; p < b.groups * b.panels; p++)
             forward_point(c, point, phase, job, row, (b.panel + p) * L, ax + p * c->gates * L, ah + p * count,
                           NULL);
