@@ -52,6 +52,45 @@ static int seat_wait(pyrnn_seat *seat, long long round)
     return 0;
 }
 
+/* Adds a piece to those of this round; whether it was not among them. */
+static int piece_add(atomic_ullong *pieces, long long number, int piece)
+{
+    const unsigned long long round = (unsigned long long)number, bit = 1ull << piece;
+    unsigned long long known = atomic_load_explicit(pieces, memory_order_relaxed), of_round;
+    do {
+        of_round = known >> MOST_PIECES == round ? known : round << MOST_PIECES;
+        if (of_round & bit)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(pieces, &known, of_round | bit, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    return 1;
+}
+
+int pyrnn_piece_claim(const pyrnn_walk *me, int piece)
+{
+    return piece_add(&me->seats->claimed_pieces, me->round, piece);
+}
+
+void pyrnn_piece_done(const pyrnn_walk *me, int piece)
+{
+    piece_add(&me->seats->done_pieces, me->round, piece);
+}
+
+void pyrnn_pieces_await(const pyrnn_walk *me, int n)
+{
+    enum { SPINS = 1000 };
+    const unsigned long long all = (1ull << n) - 1, done = (unsigned long long)me->round << MOST_PIECES | all;
+    for (int spins = 0;; spins++) {
+        const unsigned long long known = atomic_load_explicit(&me->seats->done_pieces, memory_order_acquire);
+        if ((known & (~0ull << MOST_PIECES | all)) == done)
+            return;
+        if (spins < SPINS)
+            spin_pause();
+        else
+            pyrnn_yield();
+    }
+}
+
 int pyrnn_walk_next(pyrnn_walk *me)
 {
     if (me->at < 0) {

@@ -19,6 +19,8 @@ typedef struct {
     _Alignas(64) atomic_llong claimed; /* rounds in which it has been claimed */
     _Alignas(64) atomic_llong done; /* rounds in which it is done */
     atomic_int absent; /* its owner was missed last time, or has not come yet: no use waiting for his claim */
+    /* Of the first seat: a round's number, and which of its pieces have been claimed and which are done. */
+    _Alignas(64) atomic_ullong claimed_pieces, done_pieces;
 } pyrnn_seat;
 
 /* Somebody's walk through the rounds. Without seats: through rounds of one part, alone. */
@@ -42,6 +44,8 @@ static inline void crew_init(pyrnn_seat *seats, int parts)
         atomic_init(&seats[p].claimed, 0);
         atomic_init(&seats[p].absent, p > 0);
         atomic_init(&seats[p].done, 0);
+        atomic_init(&seats[p].claimed_pieces, 0);
+        atomic_init(&seats[p].done_pieces, 0);
     }
 }
 
@@ -65,6 +69,13 @@ static inline void walk_done(pyrnn_walk *me, int part)
 
 /* for (each part that this walk takes in a round) ... */
 #define EACH_PART(part, me) for (int part; (part = walk_next(me)) >= 0; walk_done(me, part))
+
+/* What parts of a round have in common may be cut into pieces, which whoever has time within his part claims: each is claimed
+ * once a round. Who waits for pieces waits for threads that are at them. */
+enum { MOST_PIECES = 32 };
+int pyrnn_piece_claim(const pyrnn_walk *me, int piece);
+void pyrnn_piece_done(const pyrnn_walk *me, int piece);
+void pyrnn_pieces_await(const pyrnn_walk *me, int n); /* the first n */
 
 /* A part's share of n equal tasks. */
 typedef struct {

@@ -61,7 +61,38 @@ static ptrdiff_t block_start(const pyrnn_job *job, const pyrnn_block *b)
     return s;
 }
 
-/* The time loop of a block. */
+/* What follows the time loop of a block, by parts. */
+static void products_in_parts(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
+                              const pyrnn_block *b)
+{
+    EACH_PART (part, me)
+        kernels->gather(job, b, part, job->threads);
+    EACH_PART (part, me)
+        kernels->products(job, b, part, job->threads);
+}
+
+/* The same in pieces. Part 0, which comes from the next block's time loop, takes the last products first, so that the others,
+ * which begin with the first ones, find in their caches what they wrote for the block before. */
+static void products_in_pieces(const pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
+                               const pyrnn_block *b, int part)
+{
+    enum { GATHERS = 4, FEW = 12, MANY = MOST_PIECES - GATHERS };
+    const int pieces = job->threads <= FEW / 2 ? FEW : MANY;
+    for (int i = 0; i < GATHERS; i++)
+        if (pyrnn_piece_claim(me, i)) {
+            kernels->gather(job, b, i, GATHERS);
+            pyrnn_piece_done(me, i);
+        }
+    pyrnn_pieces_await(me, GATHERS);
+    for (int i = 0; i < pieces; i++) {
+        const int piece =
+            part == 0 ? pieces - 1 - i : (i + (part - 1) * pieces / (job->threads - 1)) % pieces;
+        if (pyrnn_piece_claim(me, GATHERS + piece))
+            kernels->products(job, b, piece, pieces);
+    }
+}
+
+/* The time loop of a block, and what follows it. */
 static void backward_block(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
                            const pyrnn_block *b)
 {
@@ -72,26 +103,24 @@ static void backward_block(pyrnn_walk *me, const pyrnn_kernels *kernels, const p
             pyrnn_walk alone = walk_alone();
             kernels_of_job(kernels, job)->backward(job, b, &alone, part);
         }
-    EACH_PART (part, me)
-        kernels->gather(job, b, part, job->threads);
-    EACH_PART (part, me)
-        kernels->products(job, b, part, job->threads);
+    products_in_parts(me, kernels, job, b);
 }
 
-/* The same, its products left to the round of the next block's, and those of the block before, which the other parts take. */
+/* The same, its products left to the round of the next block's time loop: the other parts begin with them, and who has run the
+ * loop helps with what is left. */
 static void backward_ahead(pyrnn_walk *me, const pyrnn_kernels *kernels, const pyrnn_job *job,
                            const pyrnn_block *b, const pyrnn_block *before)
 {
-    EACH_PART (part, me)
+    EACH_PART (part, me) {
         if (part == 0) {
             pyrnn_walk alone = walk_alone();
             kernels_of_job(kernels, job)->backward(job, b, &alone, part);
-            kernels->gather(job, b, 0, 1);
-        } else if (!b->starts)
-            kernels->products(job, before, part - 1, job->threads - 1);
+        }
+        if (!b->starts)
+            products_in_pieces(me, kernels, job, before, part);
+    }
     if (b->ends)
-        EACH_PART (part, me)
-            kernels->products(job, b, part, job->threads);
+        products_in_parts(me, kernels, job, b);
 }
 
 /* Strips of rows, and in a strip blocks of steps from the last one back. One block at least, so that sums
