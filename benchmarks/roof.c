@@ -1,6 +1,7 @@
 /* What one core can do at most: multiply-adds a second on registers, and bytes a second read from a buffer of a given
  * size. Compiled by roof.py for the very CPU it runs on; each function works for about `seconds` and returns the rate.
  */
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -80,6 +81,26 @@ double read_rate(size_t bytes, double seconds)
         sink ^= a[i][0];
     free(buffer);
     return rounds * passes * bytes / (end - start);
+}
+
+/* Seconds in which a ball goes from one core to another and back: called in two threads at once, with side 0 and 1. */
+double to_and_fro(atomic_int *ball, int side, double seconds)
+{
+    enum { OVER = -1, TURNS = 100 };
+    double start = now(), end = start;
+    int at = side, rounds = 0;
+    do {
+        for (int turn = 0; turn < TURNS; turn++, at += 2, rounds++) {
+            int seen;
+            while ((seen = atomic_load_explicit(ball, memory_order_acquire)) != at)
+                if (seen == OVER)
+                    return 0;
+            atomic_store_explicit(ball, at + 1, memory_order_release);
+        }
+        end = now();
+    } while (side || end - start < seconds);
+    atomic_store(ball, OVER);
+    return (end - start) / rounds;
 }
 
 /* Bytes a second, read and written, of what an optimizer moves: `count` arrays of `bytes` each, a multiple of 1024, of

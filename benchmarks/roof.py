@@ -165,6 +165,15 @@ def read_rate(threads: int, size: int, seconds: float) -> float:
     return _together(threads, partial(_library().read_rate, max(size, 1024), seconds))
 
 
+def round_trip(seconds: float = 2e-3) -> float:
+    """Seconds in which one core sees what another has written, and that one its answer.
+
+    Raises NoCompiler where there is nothing to measure with.
+    """
+    play, ball = _library().to_and_fro, ctypes.c_int(0)
+    return max(_pool(2).map(lambda side: play(ctypes.addressof(ball), side, seconds), (0, 1)))
+
+
 def measure(threads: Iterable[int], quick: bool = False) -> dict[int, Roof]:
     """The roofs for each number of threads. Raises NoCompiler where there is nothing to measure with."""
     seconds, repeats = (0.02, 2) if quick else (0.05, 4)
@@ -220,6 +229,8 @@ def _build(folder: Path) -> ctypes.CDLL:
     library.update_rate.restype = ctypes.c_double
     library.update_rate.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_double]
     library.read_rate.argtypes = [ctypes.c_size_t, ctypes.c_double]
+    library.to_and_fro.restype = ctypes.c_double
+    library.to_and_fro.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_double]
     return library
 
 

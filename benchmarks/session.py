@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import figures, harness, machine, peers, roof, shapes
+from .neighbours import Neighbours
 from .peers import Run
 from .problem import Problem
 from .results import DENSE, ONE, OURS, Key, Measured, Results
@@ -63,7 +64,7 @@ def measure(results: Results, options: Options, path: Path | None) -> None:
     """Fill the results with what they lack; after each row they are saved to `path`, if there is one."""
     results.head, results.config = machine.summary(), machine.config()
     results.roofs |= _roofs(results, options)
-    jobs = list(_jobs(results, options))
+    jobs = list(_jobs(results, options, Neighbours()))
     progress = Progress(len(jobs))
     try:
         for label, job in jobs:
@@ -76,12 +77,14 @@ def measure(results: Results, options: Options, path: Path | None) -> None:
         progress.close()
 
 
-def _jobs(results: Results, options: Options) -> Iterator[tuple[str, Callable[[], None]]]:
+def _jobs(
+    results: Results, options: Options, neighbours: Neighbours
+) -> Iterator[tuple[str, Callable[[], None]]]:
     """What is still to be measured, by name: rows, the rows of a problem together, then single figures."""
     for key in _keys(options):
         if key not in results.rows:
             label = f"{key.mode} {key.cell} {key.shape}, threads {key.threads}"
-            yield label, partial(_measure_row, results, key, options)
+            yield label, partial(_measure_row, results, key, options, neighbours)
     if options.targets:
         plan = figures.Plan(options.cells, options.budget, options.threads)
         for name, figure in figures.figures(plan).items():
@@ -123,7 +126,7 @@ def _known_slow(results: Results, peer: str, mode: shapes.Mode, problem: Problem
     return any(line.startswith(f"{peer} in {mode} {problem}:") for line in results.slow)
 
 
-def _measure_row(results: Results, key: Key, options: Options) -> None:
+def _measure_row(results: Results, key: Key, options: Options, neighbours: Neighbours) -> None:
     """The programs of a row in turn, beside them the roof, one thread, the dense batch of the same work."""
     problem, threads = _problem(key.cell, key.shape), key.threads
     asked = [p for p in peers.available(options.peers) if not _known_slow(results, p.name, key.mode, problem)]
@@ -143,6 +146,8 @@ def _measure_row(results: Results, key: Key, options: Options) -> None:
         beside["roof"] = gauge.run()
     ours = peers.available([OURS])[0]
     done.runs[OURS] = replace(done.runs[OURS], enter=partial(ours.set_threads, threads))
+    if threads > 1:
+        neighbours.wait()
     timings = harness.race({**done.runs, **beside}, options.budget, threads)
     timings.pop("roof", None)
     reached = (gauge.seconds(), gauge.fma) if gauge else (None, None)

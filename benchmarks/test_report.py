@@ -1,11 +1,12 @@
 """A report from its first measurement to the tables: runs are kept, gone on with, and put together."""
 
+import itertools
 import threading
 from pathlib import Path
 
 import pytest
 
-from . import harness, readme, report, tables
+from . import harness, neighbours, readme, report, tables
 from .harness import Timing
 from .peers import Run
 from .results import ONE, OURS, Key, Measured, Merged, Results, Row
@@ -61,6 +62,26 @@ def test_a_turn_waits_for_threads_that_still_compute() -> None:
     harness._settle()
     assert stop.is_set()
     spinner.join()
+
+
+def test_a_row_waits_for_cores_to_be_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_LOOK", 0.0)
+    ways = iter([1e-7, 5e-7, 5e-7, 1.5e-7, 0.9e-7])
+    cores = neighbours.Neighbours(lambda: next(ways))
+    cores.wait()  # nothing to compare with
+    cores.wait()  # two looks in vain
+    assert next(ways) == 0.9e-7 and cores.nearest == 1e-7 and cores.far == 0
+
+
+def test_a_row_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_PATIENCE", 0.02)
+    monkeypatch.setattr(neighbours, "_LOOK", 0.001)
+    ways = itertools.chain([1e-7], itertools.repeat(5e-7))
+    cores = neighbours.Neighbours(lambda: next(ways))
+    cores.wait()
+    cores.wait()
+    assert cores.far == 1 and cores.waited >= 0.02
+    neighbours.Neighbours().wait()  # of this machine
 
 
 def test_runs_are_resumed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,7 +189,7 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
     const ptrdiff_t units = phase_units(c, &job->layer, through), K = c->phase[through].count * units;
     const span k = span_of_gates(units, c->phase[through].count, panel_step);
     const ptrdiff_t column = K * L; /* reals of w for a panel */
-    const pass walk = pass_of(panels, 1, n, turn, K, near_reals(job));
+    const pass walk = pass_of(panels, 1, n, turn, K, near_reals(job), 0);
     const int far = far_away(job, (panels.to - panels.from) * column);
     const row_split split = split_rows(n, tile_rows(walk.at_once));
     int any = !last;
@@ -212,7 +212,7 @@ INLINE void backward_phase(const cell *c, back_function *back, int phase, int un
             if (!any)
                 memset(acc, 0, sizeof(acc));
             else if (n == 1)
-                product_of_row(b.groups, b.panels, acc, NULL, from[0], k, w, b.panels * column);
+                product_of_row(b.groups, b.panels, 0, acc, NULL, from[0], &k, w, b.panels * column);
             else
                 product(height, b.panels, &out, NULL, from, &k, w,
                         next ? ahead_of(next, tile, K, b.panels) : coming_next(then, K));

@@ -42,7 +42,8 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, &job->layer);
     const ptrdiff_t I = job->I, width = c->gates * L;
     const span k = span_of(I);
-    const pass walk = pass_of(panels, c->gates, n, job->back, I, near_reals(job));
+    const int lanes = last_lanes(c, job->H), narrow = ends_narrow(panels, job->H, lanes);
+    const pass walk = pass_of(panels, c->gates, narrow ? 2 : n, job->back, I, near_reals(job), narrow);
     const int far = far_away(job, (panels.to - panels.from) * I * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
     grid out = {.row = width};
@@ -52,10 +53,11 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
         const bite b = pass_bite(&walk, i);
         const real *w = packed + lay.w + b.panel * I * width;
         const V *bias = (const V *)(packed + lay.bias_x + b.panel * width);
-        int vecs = b.panels * c->gates;
+        const int last = narrow && b.panel + 1 == panels.to;
+        const int vecs = last ? vectors_of(c->gates, lanes) : b.panels * c->gates;
         out.at = ax + b.panel * n * width;
         if (n == 1)
-            product_of_row(b.groups, vecs, (V *)out.at, bias, x[0], k, w, vecs * L * I);
+            product_of_row(b.groups, vecs, 0, (V *)out.at, bias, x[0], &k, w, vecs * L * I);
         else if (I <= FEW)
             project_vecs(vecs, I, x, n, w, bias, &out);
         else
@@ -66,6 +68,8 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
                 r += rows, out.at += rows * width;
             }
     }
+    if (narrow)
+        spread(c->gates, lanes, n, ax + (panels.to - 1) * n * width, width);
 }
 
 /* The phase up to which a row may go on, without waiting for others, once it has begun this one. */
@@ -86,6 +90,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
     const int count = c->phase[phase].count, width = count * L;
     const ptrdiff_t K = phase_reads(c, &job->layer, phase);
     const span k = span_of(K);
+    const int lanes = last_lanes(c, job->H), narrow = ends_narrow(panels, job->H, lanes);
     if (without_product(c, phase)) {
         /* Who has only some of the panels takes the statistics of whole rows all the same. */
         for (ptrdiff_t r = 0; r < n; r++)
@@ -96,7 +101,7 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
             }
         return;
     }
-    const pass walk = pass_of(panels, count, n, back, K, near_reals(job));
+    const pass walk = pass_of(panels, count, n, back, K, near_reals(job), narrow);
     const int far = far_away(job, (panels.to - panels.from) * K * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * count));
     if (job->by_units) /* what others have just written comes from their caches: all of it at once, not line by line */
@@ -109,26 +114,30 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
         const bite b = pass_bite(&walk, i);
         const real *w = packed + lay->r[phase] + b.panel * K * width, *next = NULL;
         const V *bias = (const V *)(packed + lay->bias_h[phase] + b.panel * width);
-        int vecs = b.panels * count;
+        const int last = narrow && !walk.joined && b.panel + 1 == panels.to;
+        const int vecs = last ? vectors_of(count, lanes) : b.panels * count;
+        const int more = walk.joined ? vectors_of(count, lanes) : 0;
         if (far && i + 1 < walk.bites)
             next = packed + lay->r[phase] + pass_bite(&walk, i + 1).panel * K * width;
         for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
             const real *a[MAX_ROWS];
             V ah[MAX_ROWS * MAX_VECS];
-            const grid out = {(real *)ah, vecs * L, {0, L, 2 * L, 3 * L}};
+            const grid out = {(real *)ah, b.panels * width, {0, L, 2 * L, 3 * L}};
             int height = split_size(&split, tile);
             for (int r = 0; r < height; r++)
                 a[r] = forward_reads(c, phase, job, rows + r0 + r);
             if (n == 1)
-                product_of_row(b.groups, vecs, ah, bias, a[0], k, w, vecs * L * K);
+                product_of_row(b.groups, vecs, more, ah, bias, a[0], &k, w, vecs * L * K);
             else
                 product(height, vecs, &out, bias, a, &k, w,
                         next ? ahead_of(next, tile, K, vecs) : coming_next(then, K));
-            for (int p = 0; p < b.groups * b.panels; p++)
+            if (last || more)
+                spread(count, lanes, height, (real *)(ah + (last ? 0 : b.groups * count)), width);
+            for (int p = 0; p < b.groups * b.panels + walk.joined; p++)
                 for (int r = 0; r < height; r++)
                     forward_point(c, point, phase, job, rows + r0 + r, (b.panel + p) * L,
                                   ax + (b.panel + p) * ax_panel + (r0 + r) * c->gates * L,
-                                  ah + r * vecs + p * count, packed + lay->units);
+                                  ah + r * b.panels * count + p * count, packed + lay->units);
         }
     }
 }

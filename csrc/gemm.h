@@ -1,4 +1,4 @@
-/* Register-tiled products. Two operand forms serve every product of the library:
+/* Register-tiled products; those of a single row are in gemm_row.h. Two operand forms serve every product of the library:
  *
  *     product  out[r][v] = init[v] + sum_k a[r][k] * w[k][v]     x@W, h@R, dG@R, dG@W
  *     outer    out[r][v] += sum_k a[k][r] * p[k][v]              x'dG, h'dG
@@ -174,56 +174,6 @@ INLINE void product_tile(int rows, int vecs, int far, const grid *out, const gri
     put_tile(rows, vecs, out, before, acc);
 }
 
-/* The same for one row and several groups, w_step apart: it takes as many sums at once as hide the latency of a
- * multiply-add. out and before have a group after the other. */
-INLINE void product_row(int groups, int vecs, V *out, const V *before, const real *a, const span *k,
-                        const real *w, ptrdiff_t w_step)
-{
-    const ptrdiff_t runs = k->runs, length = k->length, run_step = k->run_step;
-    V acc[MAX_SUMS];
-#pragma GCC unroll 12
-    for (int v = 0; v < groups * vecs; v++)
-        acc[v] = vset(0);
-    for (ptrdiff_t run = 0; run < runs; run++, a += run_step)
-#pragma GCC unroll 2
-        for (ptrdiff_t i = 0; i < length; i++, w += vecs * L) {
-            V b = vset(a[i]);
-#pragma GCC unroll 12
-            for (int v = 0; v < groups * vecs; v++)
-                acc[v] = vfma(b, vloada(w + v / vecs * w_step + v % vecs * L), acc[v]);
-        }
-#pragma GCC unroll 12
-    for (int v = 0; v < groups * vecs; v++)
-        out[v] = before[v] + acc[v];
-}
-
-NOINLINE static void row_piece(int groups, int vecs, V *out, const V *before, const real *a, const span *k,
-                               const real *w, ptrdiff_t w_step)
-{
-#define SHAPE(g, n)                                                                                          \
-    case (g) * 8 + (n): product_row(g, n, out, before, a, k, w, w_step); break;
-    switch (groups * 8 + vecs) {
-    default:
-        __builtin_unreachable();
-        SHAPE(1, 1)
-        SHAPE(2, 1)
-        SHAPE(3, 1)
-        SHAPE(4, 1)
-        SHAPE(1, 2)
-        SHAPE(2, 2)
-        SHAPE(3, 2)
-        SHAPE(4, 2)
-        SHAPE(1, 3)
-        SHAPE(2, 3)
-        SHAPE(3, 3)
-        SHAPE(4, 3)
-        SHAPE(1, 4)
-        SHAPE(2, 4)
-        SHAPE(3, 4)
-    }
-#undef SHAPE
-}
-
 INLINE void product_rows(int rows, int vecs, int far, const grid *out, const grid *before,
                          const real *const *a, const span *k, const real *w, const char *ahead)
 {
@@ -302,20 +252,6 @@ NOINLINE static void product(int rows, int vecs, const grid *out, const V *init,
         for (int r = 0; r < rows; r++)
             moved[r] = a[r] + piece_step(&part);
         a = moved, before = out;
-        w += part.runs * part.length * vecs * L;
-    }
-}
-
-/* The same for one row and `groups` groups. */
-INLINE void product_of_row(int groups, int vecs, V *out, const V *init, const real *a, span k, const real *w,
-                           ptrdiff_t w_step)
-{
-    for (const V *before = init ? init : nothing;; before = out) {
-        const span part = take_piece(&k);
-        row_piece(groups, vecs, out, before, a, &part, w, w_step);
-        if (is_taken(&k))
-            return;
-        a += piece_step(&part);
         w += part.runs * part.length * vecs * L;
     }
 }

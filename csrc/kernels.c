@@ -75,6 +75,7 @@ NOINLINE static cell resolved(pyrnn_layer *layer)
 #include "panels.h"
 
 #include "gemm.h"
+#include "gemm_row.h"
 #include "packing.h"
 
 #include "threads.h"

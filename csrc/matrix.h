@@ -22,14 +22,14 @@ typedef struct {
 /* The transpose of `rows` rows, D long. */
 DRIVER packed_matrix pack_turned(matrix from, ptrdiff_t rows, ptrdiff_t D, real *to)
 {
-    pack_columns(1, (const tiny[]){0}, D, rows, from.at, from.step, to, 0, 1);
+    pack_columns(1, (const tiny[]){0}, D, rows, from.at, from.step, to, L, 0, 1);
     return (packed_matrix){to, D, panels_of(rows)};
 }
 
 /* `rows` rows, D long; then rows of zeros up to whole vectors of them. */
 DRIVER packed_matrix pack_upright(matrix from, ptrdiff_t rows, ptrdiff_t D, real *to)
 {
-    pack_rows(1, (const tiny[]){0}, D, rows, from.at, from.step, to, 0, 1);
+    pack_rows(1, (const tiny[]){0}, D, rows, from.at, from.step, to, L, 0, 1);
     return (packed_matrix){to, panels_of(rows) * L, panels_of(D)};
 }
 

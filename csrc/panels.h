@@ -23,6 +23,28 @@ enum { FEW = 4 };
  * wide. */
 INLINE int panels_at_once(int gates) { return gates == 1 ? 4 : gates == 2 ? 2 : 1; }
 
+/* Where few units are left for the last panel of a cell of one product a step, its gates share vectors on the way forward: each
+ * takes so many lanes of them, and has a vector of its own again (spread) when the sums are there. */
+INLINE int last_lanes(const cell *c, ptrdiff_t units)
+{
+    const ptrdiff_t rest = units % L;
+    if (!CAN_SPREAD || c->phases > 1 || c->gates < 3 || c->phase[0].count != c->gates || rest == 0 ||
+        rest > L / 2)
+        return L;
+    return rest > L / 4 ? L / 2 : L / 4;
+}
+
+/* The vectors of so many gates. */
+INLINE int vectors_of(int gates, int lanes) { return (gates * lanes + L - 1) / L; }
+
+/* Rows of such gates, `step` apart, in place: each gate becomes a vector. */
+NOINLINE static void spread(int gates, int lanes, ptrdiff_t rows, real *at, ptrdiff_t step)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, at += step)
+        for (int g = gates; g-- > 0;)
+            vstorea(at + g * L, vload_low(at + g * lanes, lanes));
+}
+
 /* The panels of so many units that a part takes: they are shared out in groups of `grain`, which no product may cut. */
 INLINE share panels_of_part(ptrdiff_t units, int grain, int parts, int part)
 {
@@ -56,11 +78,18 @@ INLINE ptrdiff_t split_start(const row_split *split, ptrdiff_t tile)
     return tile * split->rows + min_of(tile, split->more);
 }
 
+/* Whether the last of these panels is such a one; a part may have none. */
+INLINE int ends_narrow(share panels, ptrdiff_t units, int lanes)
+{
+    return lanes < L && panels.from < panels.to && panels.to == panels_of(units);
+}
+
 /* A pass over panels: bites of one group each or, for a single row, of several groups, MAX_SUMS vectors in all. Passes
  * go to and fro, so that each begins with what the one before left in the cache. */
 typedef struct {
     share panels;
-    int at_once; /* panels of a full group */
+    int at_once, rest; /* panels of a full group, and those of a last bite that is none */
+    int joined; /* whether a narrow last panel follows the groups of the only bite */
     row_split full; /* full groups in bites */
     ptrdiff_t bites;
     int back;
@@ -80,22 +109,23 @@ INLINE int groups_at_once(int sums, ptrdiff_t groups, ptrdiff_t k, ptrdiff_t nea
     return all > near && all <= 8 * near ? (int)max_of(min_of(most, kept / each), 1) : most;
 }
 
-INLINE pass pass_of(share panels, int gates, ptrdiff_t rows, int back, ptrdiff_t k, ptrdiff_t near)
+INLINE pass pass_of(share panels, int gates, ptrdiff_t rows, int back, ptrdiff_t k, ptrdiff_t near,
+                    int narrow)
 {
+    enum { JOINED = MAX_SUMS - 2 }; /* a narrow panel has two vectors at most */
     const int at_once = panels_at_once(gates);
-    const ptrdiff_t groups = (panels.to - panels.from) / at_once;
+    const int rest = narrow ? 1 : (int)((panels.to - panels.from) % at_once);
+    const ptrdiff_t groups = (panels.to - panels.from - rest) / at_once;
     row_split full = split_rows(groups, rows == 1 ? groups_at_once(at_once * gates, groups, k, near) : 1);
-    int rest = (panels.to - panels.from) % at_once != 0;
-    return (pass){panels, at_once, full, full.tiles + rest, back};
+    const int joined = narrow && rows == 1 && full.tiles == 1 && groups * at_once * gates <= JOINED;
+    return (pass){panels, at_once, rest, joined, full, full.tiles + (rest > 0 && !joined), back};
 }
 
 INLINE bite pass_bite(const pass *p, ptrdiff_t i)
 {
     i = p->back ? p->bites - 1 - i : i;
-    if (i == p->full.tiles) {
-        ptrdiff_t rest = (p->panels.to - p->panels.from) % p->at_once;
-        return (bite){p->panels.to - rest, 1, (int)rest};
-    }
+    if (i == p->full.tiles)
+        return (bite){p->panels.to - p->rest, 1, p->rest};
     ptrdiff_t group = split_start(&p->full, i);
     return (bite){p->panels.from + group * p->at_once, split_size(&p->full, i), p->at_once};
 }

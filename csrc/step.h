@@ -18,16 +18,18 @@ static void step_init(pyrnn_prepared *prepared)
 }
 
 /* product_of_row for a few k: the same sums, vector after vector. */
-INLINE void product_of_few(int groups, int vecs, V *out, const V *init, const real *a, ptrdiff_t n,
+INLINE void product_of_few(int groups, int vecs, int more, V *out, const V *init, const real *a, ptrdiff_t n,
                            const real *w, ptrdiff_t w_step)
 {
-    for (int group = 0; group < groups; group++, w += w_step)
-        for (int v = 0; v < vecs; v++) {
+    for (int group = 0; group < groups + (more > 0); group++, w += w_step) {
+        const int here = group < groups ? vecs : more;
+        for (int v = 0; v < here; v++) {
             V sum = vset(0);
             for (ptrdiff_t k = 0; k < n; k++)
-                sum = vfma(vset(a[k]), vloada(w + (k * vecs + v) * L), sum);
+                sum = vfma(vset(a[k]), vloada(w + (k * here + v) * L), sum);
             *out++ = *init++ + sum;
         }
+    }
 }
 
 /* A phase of the only row; where there is one phase, its input part too. */
@@ -39,25 +41,34 @@ INLINE void step_phase(const cell *c, point_function *point, int phase, const st
     const ptrdiff_t I = job->I, H = job->H;
     const real *packed = (const real *)job->packed;
     const real *a = phase == 0 ? row->prev[0] : row->saved + c->phase[phase].source * H;
-    const pass walk =
-        pass_of((share){0, panels_of(H)}, count, 1, job->back, (c->phases == 1 ? I : 0) + H, near_reals(job));
+    const int lanes = last_lanes(c, H);
+    const pass walk = pass_of((share){0, panels_of(H)}, count, 1, job->back, (c->phases == 1 ? I : 0) + H,
+                              near_reals(job), lanes < L);
+    const span of_x = span_of(I), of_h = span_of(H);
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);
-        const ptrdiff_t at = b.panel * count * L, vecs = b.panels * count;
+        const int last = lanes < L && !walk.joined && b.panel + 1 == panels_of(H);
+        const int more = walk.joined ? vectors_of(count, lanes) : 0;
+        const ptrdiff_t at = b.panel * count * L, vecs = last ? vectors_of(count, lanes) : b.panels * count;
         const real *ax = step->space.ax + b.panel * c->gates * L;
         V input[MAX_SUMS], ah[MAX_SUMS];
         if (c->phases == 1) {
             const V *bias = (const V *)(packed + step->lay.bias_x + at);
             const real *w = packed + step->lay.w + at * I;
             if (I <= FEW)
-                product_of_few(b.groups, (int)vecs, input, bias, x, I, w, vecs * L * I);
+                product_of_few(b.groups, (int)vecs, more, input, bias, x, I, w, vecs * L * I);
             else
-                product_of_row(b.groups, (int)vecs, input, bias, x, span_of(I), w, vecs * L * I);
+                product_of_row(b.groups, (int)vecs, more, input, bias, x, &of_x, w, vecs * L * I);
             ax = (const real *)input;
         }
-        product_of_row(b.groups, (int)vecs, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a,
-                       span_of(H), packed + step->lay.r[phase] + at * H, vecs * L * H);
-        for (int p = 0; p < b.groups * b.panels; p++)
+        product_of_row(b.groups, (int)vecs, more, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a,
+                       &of_h, packed + step->lay.r[phase] + at * H, vecs * L * H);
+        if (last || more) {
+            const int first = last ? 0 : b.groups * count;
+            spread(count, lanes, 1, (real *)(input + first), 0);
+            spread(count, lanes, 1, (real *)(ah + first), 0);
+        }
+        for (int p = 0; p < b.groups * b.panels + walk.joined; p++)
             forward_point(c, point, phase, job, row, (b.panel + p) * L, ax + p * c->gates * L, ah + p * count,
                           NULL);
     }

@@ -159,6 +159,23 @@ INLINE VI first_lanes(ptrdiff_t n)
 /* v, but +0 in the lanes from n on, whatever they held. n >= 0. */
 INLINE V vkeep(V v, ptrdiff_t n) { return n >= L ? v : (V)((VI)v & first_lanes(n)); }
 
+/* The first lanes, a half or a quarter of a vector, and zeros. */
+#if PYRNN_BYTES == 64 && PYRNN_REAL == 32
+enum { CAN_SPREAD = 1 };
+INLINE V vload_low(const real *p, int lanes)
+{
+    return lanes == L / 2 ? (V)_mm512_zextps256_ps512(_mm256_loadu_ps(p))
+                          : (V)_mm512_zextps128_ps512(_mm_loadu_ps(p));
+}
+#else
+enum { CAN_SPREAD = 0 };
+INLINE V vload_low(const real *p, int lanes)
+{
+    (void)lanes;
+    return vload(p);
+}
+#endif
+
 /* p[0] ... p[min(n, L) - 1], then zeros; reads nothing else. n >= 1. */
 INLINE V get(const real *p, ptrdiff_t n)
 {
