@@ -30,6 +30,10 @@ UNITS = {  # below, at and past every vector and group of vectors
     "L+1": lambda L: L + 1,
     "2L+1": lambda L: 2 * L + 1,
     "4L+1": lambda L: 4 * L + 1,
+    "L/2": lambda L: L // 2,  # below, at and past what lets gates share vectors
+    "2L+L/2": lambda L: 2 * L + L // 2,
+    "2L+L/2+1": lambda L: 2 * L + L // 2 + 1,
+    "3L+L/4": lambda L: 3 * L + L // 4,
 }
 
 

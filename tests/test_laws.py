@@ -67,6 +67,17 @@ def test_two_halves_make_the_whole(cell, dtype, isa, units, kind, reverse):
         assert_same({"y": y, "state": state}, whole)
 
 
+@pytest.mark.parametrize("few", [2, 4])
+@pytest.mark.parametrize("panels", [0, 1, 2, 3, 5])
+def test_a_row_alone_where_gates_share_vectors(cell, dtype, isa, lanes, panels, few):
+    given = problem(cell, dtype, T, B, N_IN, panels * lanes + max(lanes // few, 1))
+    batch = run(given)
+    for b in range(B):
+        row = slice(b, b + 1)
+        alone = infer(rows_of(given, row))
+        assert_same(alone, {"y": batch["y"][:, row], "state": batch["state"][:, row]})
+
+
 @kinds
 @both_directions
 def test_a_row_alone_is_the_row_in_its_batch(cell, dtype, isa, units, kind, reverse):
