@@ -14,8 +14,8 @@ from . import machine, roof
 
 _TRIES = 5  # of a look: the shortest counts, for any other work on the cores makes it longer
 _FAR = 2.0  # times the shortest way that was found
-_PATIENCE = 30.0  # seconds that a row waits at most
-_ENOUGH = 300.0  # and all of them
+_PATIENCE = 15.0  # seconds that a row waits at most
+_ENOUGH = 90.0  # and all of them
 _LOOK = 0.5  # seconds between two looks
 
 

@@ -13,7 +13,8 @@
  *               W' [group of I][panel][G][unit of panel][lane of group]
  *               or, of FEW inputs, W [k < I][panel][G][L]
  *
- * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. */
+ * A group is what one tile spans: panels_at_once(gates) panels; the last one of a matrix may be narrower. Forward, gates of the last
+ * panel may share vectors (last_lanes): they lie at the beginning of its room, the rest of which is zeros. */
 
 typedef struct {
     ptrdiff_t zero, bias_x, bias_h[MAX_PHASES], units, w, r[MAX_PHASES]; /* where each part begins */
