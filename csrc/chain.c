@@ -3,17 +3,12 @@
 
 #include "kernels.h"
 
-/* Spins for some microseconds, then gives the core away at every turn, as who waits for a part does. */
 long long pyrnn_await(pyrnn_progress *progress, long long steps)
 {
-    enum { SPINS = 1000 };
     long long known;
     for (int spins = 0; (known = atomic_load_explicit(&progress->steps, memory_order_acquire)) < steps;
          spins++)
-        if (spins < SPINS)
-            spin_pause();
-        else
-            pyrnn_yield();
+        wait_a_turn(spins);
     return known;
 }
 

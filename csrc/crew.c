@@ -37,17 +37,15 @@ void pyrnn_yield(void)
  * the core away at every turn: whoever has the part may want it. */
 static int seat_wait(pyrnn_seat *seat, long long round)
 {
-    enum { AT_ONCE = 100, PATIENCE = 300, SPINS = 1000 }; /* looks: without a pause between them, ... */
+    enum { AT_ONCE = 100, PATIENCE = 300 }; /* looks: without a pause between them, ... */
     for (int spins = 0; !seat_done(seat, round); spins++) {
         int patience = atomic_load_explicit(&seat->absent, memory_order_relaxed) ? 0 : PATIENCE;
         if (spins >= patience && seat_claim(seat, round)) {
             atomic_store_explicit(&seat->absent, 1, memory_order_relaxed);
             return 1;
         }
-        if (spins >= SPINS)
-            pyrnn_yield();
-        else if (spins >= AT_ONCE)
-            spin_pause();
+        if (spins >= AT_ONCE)
+            wait_a_turn(spins);
     }
     return 0;
 }
@@ -78,16 +76,12 @@ void pyrnn_piece_done(const pyrnn_walk *me, int piece)
 
 void pyrnn_pieces_await(const pyrnn_walk *me, int n)
 {
-    enum { SPINS = 1000 };
     const unsigned long long all = (1ull << n) - 1, done = (unsigned long long)me->round << MOST_PIECES | all;
     for (int spins = 0;; spins++) {
         const unsigned long long known = atomic_load_explicit(&me->seats->done_pieces, memory_order_acquire);
         if ((known & (~0ull << MOST_PIECES | all)) == done)
             return;
-        if (spins < SPINS)
-            spin_pause();
-        else
-            pyrnn_yield();
+        wait_a_turn(spins);
     }
 }
 

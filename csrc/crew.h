@@ -102,6 +102,16 @@ static inline void spin_pause(void)
 #endif
 }
 
+/* Between two looks at what others are at: for some microseconds a moment, then the core is given away at every turn. */
+static inline void wait_a_turn(int spins)
+{
+    enum { SPINS = 1000 };
+    if (spins < SPINS)
+        spin_pause();
+    else
+        pyrnn_yield();
+}
+
 /* pool.c: calls work(context, number) with number 0 in this thread and with others, each at most once and each below
  * `most`, in as many threads as have time for it; returns when none of them is at it any more. `flops` are about the
  * operations of it all: for a brief call nobody is woken up. */

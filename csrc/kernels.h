@@ -44,8 +44,8 @@ typedef struct {
     ptrdiff_t dx_step, dx_row;
 
     /* How the call is cut up: sizes of blocks and shares of threads, never results. */
-    size_t l1, l2,
-        l3; /* bytes of a core's level-1 cache for data, of its level-2 cache, and of the cores' level-3 cache */
+    size_t l1, l2; /* bytes of a core's level-1 cache for data, and of its level-2 cache */
+    size_t l3; /* of the level-3 cache that it shares */
     double round_flops; /* of a thread in a step, at least, for units to be shared */
     int by_units; /* threads share the units of every row, with a round a phase of a step, and not the rows */
     /* Of one row: one runs the time loop of a block while the others take products, backward those of the block before, forward
