@@ -46,6 +46,8 @@ typedef uint64_t real_uint;
 
 enum { L = PYRNN_BYTES / sizeof(real) };
 
+#define TABLES (PYRNN_BYTES == 64 && PYRNN_REAL == 32) /* whether a vector can fetch from them */
+
 typedef real V __attribute__((vector_size(PYRNN_BYTES)));
 typedef real_int VI __attribute__((vector_size(PYRNN_BYTES)));
 typedef real_uint VU __attribute__((vector_size(PYRNN_BYTES)));
@@ -174,6 +176,11 @@ INLINE V vload_low(const real *p, int lanes)
     (void)lanes;
     return vload(p);
 }
+#endif
+
+#if TABLES
+/* For each lane one of 16 numbers of 4 bytes, which lie in one line: the low four bits of `at` say which. */
+INLINE V fetch(const void *table, V at) { return _mm512_permutexvar_ps((__m512i)at, _mm512_load_ps(table)); }
 #endif
 
 /* p[0] ... p[min(n, L) - 1], then zeros; reads nothing else. n >= 1. */

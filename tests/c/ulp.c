@@ -175,14 +175,18 @@ int main(int argc, char **argv)
 
     /* Where n changes; 0 and infinity (NaNs are next to it); where results turn subnormal, 0, 1, infinite. */
     const double ln2 = 0.69314718055994531;
-    for (int k = 1; k <= 2200; k++)
-        try_around(k * ln2 / 4, 8);
+    for (int k = 1; k <= 17600; k++)
+        try_around(k * ln2 / 32, 8);
+    /* And where the pieces of tanh begin: a multiple of an eighth each, 0.125 to 7.375. */
+    for (int k = 1; k <= 59; k++)
+        try_around(k * 0.125, 2000);
     const double edges[] = {
         0,
         INFINITY,
         LARGEST,
         1,
         9.0109,
+        9.25,
         10,
         16.64,
         17.33,
