@@ -173,38 +173,46 @@ INLINE void backward_rows(const cell *c, back_function *back, int phase, int unt
     }
 }
 
+/* How a part goes through a phase of n rows. */
+NOINLINE static void backward_plan(const cell *c, const pyrnn_job *job, int phase, int parts, int part,
+                                   ptrdiff_t n, product_plan *plan)
+{
+    const int through = phase_through(c, phase);
+    const ptrdiff_t units =
+        phase == COLLECT ? phase_reads(c, &job->layer, 0) : phase_units(c, &job->layer, phase);
+    plan_product(plan, job, n, part, panels_of_part(units, panels_at_once(1), parts, part), 1, L, units,
+                 c->phase[through].count * phase_units(c, &job->layer, through));
+}
+
 INLINE void backward_phase(const cell *c, back_function *back, int phase, int until, const pyrnn_job *job,
                            const real *packed, const packed_layout *lay, const backward_space *space,
-                           share panels, backward_row *rows, ptrdiff_t n, ptrdiff_t panel_step, int turn,
-                           coming *then)
+                           const product_plan *plan, backward_row *rows, ptrdiff_t panel_step, coming *then)
 {
     const int last = phase == c->phases - 1, through = phase_through(c, phase);
     const int first = c->phase[through].first * L;
-    const ptrdiff_t width = phase_reads(c, &job->layer, through);
+    const ptrdiff_t width = phase_reads(c, &job->layer, through), n = plan->rows;
+    const pass *walk = &plan->walk;
     if (without_product(c, through)) {
         if (phase != COLLECT)
-            backward_rows(c, back, phase, until, job, packed + lay->units, panels, rows, n, panel_step);
+            backward_rows(c, back, phase, until, job, packed + lay->units, walk->panels, rows, n, panel_step);
         return;
     }
     const ptrdiff_t units = phase_units(c, &job->layer, through), K = c->phase[through].count * units;
     const span k = span_of_gates(units, c->phase[through].count, panel_step);
     const ptrdiff_t column = K * L; /* reals of w for a panel */
-    const pass walk = pass_of(panels, 1, n, turn, K, near_reals(job), 0);
-    const int far = far_away(job, (panels.to - panels.from) * column);
-    const row_split split = split_rows(n, tile_rows(walk.at_once));
     int any = !last;
     for (ptrdiff_t r = 0; r < n && !any; r++)
         any = rows[r].carry == CARRY_BOTH;
-    for (ptrdiff_t i = 0; i < walk.bites; i++) {
-        const bite b = pass_bite(&walk, i);
+    for (ptrdiff_t i = 0; i < walk->bites; i++) {
+        const bite b = pass_bite(walk, i);
         const real *w = packed + lay->r[through] + b.panel * column, *next = NULL;
-        if (far && i + 1 < walk.bites)
-            next = packed + lay->r[through] + pass_bite(&walk, i + 1).panel * column;
-        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
+        if (plan->far && i + 1 < walk->bites)
+            next = packed + lay->r[through] + pass_bite(walk, i + 1).panel * column;
+        for (ptrdiff_t tile = 0, r0 = 0; tile < plan->split.tiles; r0 += split_size(&plan->split, tile++)) {
             const real *from[MAX_ROWS];
             V acc[MAX_ROWS * MAX_VECS];
             const grid out = {(real *)acc, b.panels * L, {0, L, 2 * L, 3 * L}};
-            int height = split_size(&split, tile);
+            int height = split_size(&plan->split, tile);
             for (int r = 0; r < height; r++) { /* a row that carries nothing multiplies anything */
                 const backward_row *row = rows + r0 + r;
                 from[r] = (!last ? row->da : row->carry == CARRY_BOTH ? row->after : space->da) + first;
@@ -308,6 +316,9 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
                 backward_states_in(c, job, rows, n);
     ptrdiff_t pairs = block_pairs(job, b), panel_step = pairs * c->slots * L, pair = pairs, active = 0;
     ptrdiff_t told = pairs; /* the first pair whose dx is there */
+    product_plan plans[1 + MAX_PHASES]; /* phases from COLLECT on */
+    for (int i = 0; i <= c->phases; i++)
+        plans[i].rows = -1;
     for (ptrdiff_t s = b->s1; s-- > b->s0;) {
         if (job->behind)
             pyrnn_await(job->behind, job->T - s);
@@ -326,9 +337,12 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
             EACH_PART (part, me) {
                 for (ptrdiff_t r = 0; r < active && part == 0 && until == 0; r++)
                     backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
-                backward_phase(c, back, phase, until, job, packed, &lay, &space,
-                               panels_of_part(phase_units(c, &job->layer, phase), grain, me->parts, part),
-                               rows, active, panel_step, s & 1, &then);
+                product_plan *plan = plans + phase + 1;
+                if (!is_planned(plan, active, part))
+                    backward_plan(c, job, phase, me->parts, part, active, plan);
+                plan->walk.back = s & 1;
+                backward_phase(c, back, phase, until, job, packed, &lay, &space, plan, rows, panel_step,
+                               &then);
             }
         }
         if (job->tells)
@@ -336,9 +350,9 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
     }
     if (b->s1 > b->s0)
         EACH_PART (part, me) {
-            backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space,
-                           panels_of_part(phase_reads(c, &job->layer, 0), grain, me->parts, part), rows,
-                           active, panel_step, 0, &(coming){0});
+            backward_plan(c, job, COLLECT, me->parts, part, active, plans);
+            backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space, plans, rows, panel_step,
+                           &(coming){0});
             for (int q = 0; q < c->states; q++)
                 backward_cut(job, q, panels_of_part(state_width(c, &job->layer, q), grain, me->parts, part),
                              rows, active, b->s0);

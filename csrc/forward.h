@@ -42,8 +42,9 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     const packed_layout lay = layout_of(c, PYRNN_FORWARD, &job->layer);
     const ptrdiff_t I = job->I, width = c->gates * L;
     const span k = span_of(I);
-    const int lanes = last_lanes(c, job->H), narrow = ends_narrow(panels, job->H, lanes);
-    const pass walk = pass_of(panels, c->gates, narrow ? 2 : n, job->back, I, near_reals(job), narrow);
+    const int lanes = last_lanes(c, job->H);
+    pass walk = pass_of(panels, c->gates, lanes, job->H, n, I, near_reals(job), 0);
+    walk.back = job->back;
     const int far = far_away(job, (panels.to - panels.from) * I * width);
     const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
     grid out = {.row = width};
@@ -53,22 +54,20 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
         const bite b = pass_bite(&walk, i);
         const real *w = packed + lay.w + b.panel * I * width;
         const V *bias = (const V *)(packed + lay.bias_x + b.panel * width);
-        const int last = narrow && b.panel + 1 == panels.to;
-        const int vecs = last ? vectors_of(c->gates, lanes) : b.panels * c->gates;
         out.at = ax + b.panel * n * width;
         if (n == 1)
-            product_of_row(b.groups, vecs, 0, (V *)out.at, bias, x[0], &k, w, vecs * L * I);
+            product_of_row(b.groups, b.vecs, 0, (V *)out.at, bias, x[0], &k, w, b.vecs * L * I);
         else if (I <= FEW)
-            project_vecs(vecs, I, x, n, w, bias, &out);
+            project_vecs(b.vecs, I, x, n, w, bias, &out);
         else
             for (ptrdiff_t tile = 0, r = 0; tile < split.tiles; tile++) {
                 int rows = split_size(&split, tile);
-                product(rows, vecs, &out, bias, x + r, &k, w,
-                        ahead_of(far ? w + I * vecs * L : NULL, tile, I, vecs));
+                product(rows, b.vecs, &out, bias, x + r, &k, w,
+                        ahead_of(far ? w + I * b.vecs * L : NULL, tile, I, b.vecs));
                 r += rows, out.at += rows * width;
             }
     }
-    if (narrow)
+    if (walk.narrow)
         spread(c->gates, lanes, n, ax + (panels.to - 1) * n * width, width);
 }
 
@@ -82,58 +81,61 @@ INLINE int forward_until(const cell *c, int phase, const pyrnn_walk *me)
     return until;
 }
 
-/* One phase of one step for n rows; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
+/* How a part goes through a phase of n rows. */
+NOINLINE static void forward_plan(const cell *c, const pyrnn_job *job, int phase, int grain, int parts,
+                                  int part, ptrdiff_t n, product_plan *plan)
+{
+    const share panels = panels_of_part(phase_units(c, &job->layer, phase), grain, parts, part);
+    plan_product(plan, job, n, part, panels, c->phase[phase].count, last_lanes(c, job->H), job->H,
+                 phase_reads(c, &job->layer, phase));
+}
+
+/* One phase of one step for the rows of the plan; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
 INLINE void forward_phase(const cell *c, point_function *point, int phase, int until, const pyrnn_job *job,
-                          const real *packed, const packed_layout *lay, share panels, forward_row *rows,
-                          ptrdiff_t n, const real *ax, ptrdiff_t ax_panel, int back, coming *then)
+                          const real *packed, const packed_layout *lay, const product_plan *plan,
+                          forward_row *rows, const real *ax, ptrdiff_t ax_panel, coming *then)
 {
     const int count = c->phase[phase].count, width = count * L;
-    const ptrdiff_t K = phase_reads(c, &job->layer, phase);
+    const ptrdiff_t K = phase_reads(c, &job->layer, phase), n = plan->rows;
     const span k = span_of(K);
-    const int lanes = last_lanes(c, job->H), narrow = ends_narrow(panels, job->H, lanes);
+    const pass *walk = &plan->walk;
     if (without_product(c, phase)) {
         /* Who has only some of the panels takes the statistics of whole rows all the same. */
         for (ptrdiff_t r = 0; r < n; r++)
             for (int part = phase; part < until; part++) {
                 cell_statistics(c, part, rows[r].saved, job->H, rows[r].stats);
-                forward_alone(c, point, part, job, packed + lay->units, panels, rows + r,
+                forward_alone(c, point, part, job, packed + lay->units, walk->panels, rows + r,
                               ax + r * c->gates * L, ax_panel);
             }
         return;
     }
-    const pass walk = pass_of(panels, count, n, back, K, near_reals(job), narrow);
-    const int far = far_away(job, (panels.to - panels.from) * K * width);
-    const row_split split = split_rows(n, tile_rows(walk.at_once * count));
     if (job->by_units) /* what others have just written comes from their caches: all of it at once, not line by line */
         for (ptrdiff_t r = 0; r < n; r++) {
             const real *a = forward_reads(c, phase, job, rows + r);
             for (ptrdiff_t j = 0; j < K; j += LINE / (ptrdiff_t)sizeof(real))
                 __builtin_prefetch(a + j);
         }
-    for (ptrdiff_t i = 0; i < walk.bites; i++) {
-        const bite b = pass_bite(&walk, i);
+    for (ptrdiff_t i = 0; i < walk->bites; i++) {
+        const bite b = pass_bite(walk, i);
         const real *w = packed + lay->r[phase] + b.panel * K * width, *next = NULL;
         const V *bias = (const V *)(packed + lay->bias_h[phase] + b.panel * width);
-        const int last = narrow && !walk.joined && b.panel + 1 == panels.to;
-        const int vecs = last ? vectors_of(count, lanes) : b.panels * count;
-        const int more = walk.joined ? vectors_of(count, lanes) : 0;
-        if (far && i + 1 < walk.bites)
-            next = packed + lay->r[phase] + pass_bite(&walk, i + 1).panel * K * width;
-        for (ptrdiff_t tile = 0, r0 = 0; tile < split.tiles; r0 += split_size(&split, tile++)) {
+        if (plan->far && i + 1 < walk->bites)
+            next = packed + lay->r[phase] + pass_bite(walk, i + 1).panel * K * width;
+        for (ptrdiff_t tile = 0, r0 = 0; tile < plan->split.tiles; r0 += split_size(&plan->split, tile++)) {
             const real *a[MAX_ROWS];
             V ah[MAX_ROWS * MAX_VECS];
             const grid out = {(real *)ah, b.panels * width, {0, L, 2 * L, 3 * L}};
-            int height = split_size(&split, tile);
+            int height = split_size(&plan->split, tile);
             for (int r = 0; r < height; r++)
                 a[r] = forward_reads(c, phase, job, rows + r0 + r);
             if (n == 1)
-                product_of_row(b.groups, vecs, more, ah, bias, a[0], &k, w, vecs * L * K);
+                product_of_row(b.groups, b.vecs, b.more, ah, bias, a[0], &k, w, b.vecs * L * K);
             else
-                product(height, vecs, &out, bias, a, &k, w,
-                        next ? ahead_of(next, tile, K, vecs) : coming_next(then, K));
-            if (last || more)
-                spread(count, lanes, height, (real *)(ah + (last ? 0 : b.groups * count)), width);
-            for (int p = 0; p < b.groups * b.panels + walk.joined; p++)
+                product(height, b.vecs, &out, bias, a, &k, w,
+                        next ? ahead_of(next, tile, K, b.vecs) : coming_next(then, K));
+            if (b.spread >= 0)
+                spread(count, last_lanes(c, job->H), height, (real *)(ah + b.spread), width);
+            for (int p = 0; p < b.all; p++)
                 for (int r = 0; r < height; r++)
                     forward_point(c, point, phase, job, rows + r0 + r, (b.panel + p) * L,
                                   ax + (b.panel + p) * ax_panel + (r0 + r) * c->gates * L,
@@ -218,6 +220,9 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
     /* Who reads y must not wait long for the first of it, and finds the strips before this one done. */
     ptrdiff_t most = job->tells ? LEAD : job->T;
     pyrnn_progress *tells = rows[n - 1].p == job->B - 1 ? job->tells : NULL;
+    product_plan plans[MAX_PHASES];
+    for (int phase = 0; phase < c->phases; phase++)
+        plans[phase].rows = -1;
     for (ptrdiff_t s = steps.from; s < steps.to && (n = still_active(rows, n, s)) > 0;
          most = min_of(2 * most, job->T)) {
         ptrdiff_t pairs = 0, end = s, until = min_of(min_of(forward_known(job, s), s + most), steps.to);
@@ -242,10 +247,14 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                             job->y_row, &then);
             for (int phase = 0, until; phase < c->phases; phase = until) {
                 until = forward_until(c, phase, me);
-                EACH_PART (part, me)
-                    forward_phase(c, point, phase, until, job, packed, &lay,
-                                  panels_of_part(phase_units(c, &job->layer, phase), grain, me->parts, part),
-                                  rows, n, ax, pairs * c->gates * L, (s & 1) ^ job->back, &then);
+                EACH_PART (part, me) {
+                    product_plan *plan = plans + phase;
+                    if (!is_planned(plan, n, part))
+                        forward_plan(c, job, phase, grain, me->parts, part, n, plan);
+                    plan->walk.back = (s & 1) ^ job->back;
+                    forward_phase(c, point, phase, until, job, packed, &lay, plan, rows, ax,
+                                  pairs * c->gates * L, &then);
+                }
             }
             ax += n * c->gates * L;
             if (tells)

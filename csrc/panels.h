@@ -78,18 +78,13 @@ INLINE ptrdiff_t split_start(const row_split *split, ptrdiff_t tile)
     return tile * split->rows + min_of(tile, split->more);
 }
 
-/* Whether the last of these panels is such a one; a part may have none. */
-INLINE int ends_narrow(share panels, ptrdiff_t units, int lanes)
-{
-    return lanes < L && panels.from < panels.to && panels.to == panels_of(units);
-}
-
 /* A pass over panels: bites of one group each or, for a single row, of several groups, MAX_SUMS vectors in all. Passes
  * go to and fro, so that each begins with what the one before left in the cache. */
 typedef struct {
     share panels;
-    int at_once, rest; /* panels of a full group, and those of a last bite that is none */
-    int joined; /* whether a narrow last panel follows the groups of the only bite */
+    int gates, at_once, rest; /* panels of a full group, and those of a last bite that is none */
+    int narrow; /* vectors of a narrow last panel, 0 if there is none */
+    int joined; /* whether it follows the groups of the only bite */
     row_split full; /* full groups in bites */
     ptrdiff_t bites;
     int back;
@@ -98,6 +93,10 @@ typedef struct {
 typedef struct {
     ptrdiff_t panel;
     int groups, panels; /* panels in each group */
+    int vecs; /* of each group */
+    int more; /* of the narrow panel that follows them */
+    int all; /* panels */
+    int spread; /* where the vectors of a narrow panel begin, -1 if it has none */
 } bite;
 
 /* Groups of a single row's bite, whose product has so many k; `near`: reals that the level-1 cache holds. If it holds a good
@@ -109,23 +108,44 @@ INLINE int groups_at_once(int sums, ptrdiff_t groups, ptrdiff_t k, ptrdiff_t nea
     return all > near && all <= 8 * near ? (int)max_of(min_of(most, kept / each), 1) : most;
 }
 
-INLINE pass pass_of(share panels, int gates, ptrdiff_t rows, int back, ptrdiff_t k, ptrdiff_t near,
-                    int narrow)
+/* `gates`: of a product, 0 if there is none but panels. `lanes`: of a gate in the last panel of so many units, see last_lanes.
+ * `join`: whether that may follow the groups before. */
+NOINLINE static pass pass_of(share panels, int gates, int lanes, ptrdiff_t units, ptrdiff_t rows, ptrdiff_t k,
+                             ptrdiff_t near, int join)
 {
     enum { JOINED = MAX_SUMS - 2 }; /* a narrow panel has two vectors at most */
     const int at_once = panels_at_once(gates);
+    const int narrow = lanes < L && panels.from < panels.to && panels.to == panels_of(units);
     const int rest = narrow ? 1 : (int)((panels.to - panels.from) % at_once);
     const ptrdiff_t groups = (panels.to - panels.from - rest) / at_once;
-    row_split full = split_rows(groups, rows == 1 ? groups_at_once(at_once * gates, groups, k, near) : 1);
-    const int joined = narrow && rows == 1 && full.tiles == 1 && groups * at_once * gates <= JOINED;
-    return (pass){panels, at_once, rest, joined, full, full.tiles + (rest > 0 && !joined), back};
+    row_split full =
+        split_rows(groups, rows == 1 && gates > 0 ? groups_at_once(at_once * gates, groups, k, near) : 1);
+    const int joined = narrow && join && rows == 1 && full.tiles == 1 && groups * at_once * gates <= JOINED;
+    return (pass){panels,
+                  gates,
+                  at_once,
+                  rest,
+                  narrow ? vectors_of(gates, lanes) : 0,
+                  joined,
+                  full,
+                  full.tiles + (rest > 0 && !joined),
+                  0};
 }
 
 INLINE bite pass_bite(const pass *p, ptrdiff_t i)
 {
     i = p->back ? p->bites - 1 - i : i;
     if (i == p->full.tiles)
-        return (bite){p->panels.to - p->rest, 1, p->rest};
-    ptrdiff_t group = split_start(&p->full, i);
-    return (bite){p->panels.from + group * p->at_once, split_size(&p->full, i), p->at_once};
+        return (bite){
+            p->panels.to - p->rest, 1, p->rest, p->narrow ? p->narrow : p->rest * p->gates, 0, p->rest,
+            p->narrow ? 0 : -1};
+    const ptrdiff_t group = split_start(&p->full, i);
+    const int groups = split_size(&p->full, i), vecs = p->at_once * p->gates;
+    return (bite){p->panels.from + group * p->at_once,
+                  groups,
+                  p->at_once,
+                  vecs,
+                  p->joined ? p->narrow : 0,
+                  groups * p->at_once + p->joined,
+                  p->joined ? groups * vecs : -1};
 }

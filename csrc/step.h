@@ -5,6 +5,7 @@ typedef struct {
     pyrnn_prepared prepared;
     packed_layout lay;
     forward_space space; /* the job's, for one row */
+    pass walk[MAX_PHASES];
 } step_memory;
 
 static void step_init(pyrnn_prepared *prepared)
@@ -15,6 +16,10 @@ static void step_init(pyrnn_prepared *prepared)
     step->lay = layout_of(c, PYRNN_FORWARD, &job->layer);
     size_t used = forward_shared(c, job, job->work, &step->space);
     forward_own(job, job->work + used, &step->space);
+    for (int phase = 0; phase < c->phases; phase++)
+        step->walk[phase] =
+            pass_of((share){0, panels_of(job->H)}, c->phase[phase].count, last_lanes(c, job->H), job->H, 1,
+                    (c->phases == 1 ? job->I : 0) + job->H, near_reals(job), 1);
 }
 
 /* product_of_row for a few k: the same sums, vector after vector. */
@@ -41,34 +46,30 @@ INLINE void step_phase(const cell *c, point_function *point, int phase, const st
     const ptrdiff_t I = job->I, H = job->H;
     const real *packed = (const real *)job->packed;
     const real *a = phase == 0 ? row->prev[0] : row->saved + c->phase[phase].source * H;
-    const int lanes = last_lanes(c, H);
-    const pass walk = pass_of((share){0, panels_of(H)}, count, 1, job->back, (c->phases == 1 ? I : 0) + H,
-                              near_reals(job), lanes < L);
     const span of_x = span_of(I), of_h = span_of(H);
+    pass walk = step->walk[phase];
+    walk.back = job->back;
     for (ptrdiff_t i = 0; i < walk.bites; i++) {
         const bite b = pass_bite(&walk, i);
-        const int last = lanes < L && !walk.joined && b.panel + 1 == panels_of(H);
-        const int more = walk.joined ? vectors_of(count, lanes) : 0;
-        const ptrdiff_t at = b.panel * count * L, vecs = last ? vectors_of(count, lanes) : b.panels * count;
+        const ptrdiff_t at = b.panel * count * L;
         const real *ax = step->space.ax + b.panel * c->gates * L;
         V input[MAX_SUMS], ah[MAX_SUMS];
         if (c->phases == 1) {
             const V *bias = (const V *)(packed + step->lay.bias_x + at);
             const real *w = packed + step->lay.w + at * I;
             if (I <= FEW)
-                product_of_few(b.groups, (int)vecs, more, input, bias, x, I, w, vecs * L * I);
+                product_of_few(b.groups, b.vecs, b.more, input, bias, x, I, w, b.vecs * L * I);
             else
-                product_of_row(b.groups, (int)vecs, more, input, bias, x, &of_x, w, vecs * L * I);
+                product_of_row(b.groups, b.vecs, b.more, input, bias, x, &of_x, w, b.vecs * L * I);
             ax = (const real *)input;
         }
-        product_of_row(b.groups, (int)vecs, more, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a,
-                       &of_h, packed + step->lay.r[phase] + at * H, vecs * L * H);
-        if (last || more) {
-            const int first = last ? 0 : b.groups * count;
-            spread(count, lanes, 1, (real *)(input + first), 0);
-            spread(count, lanes, 1, (real *)(ah + first), 0);
+        product_of_row(b.groups, b.vecs, b.more, ah, (const V *)(packed + step->lay.bias_h[phase] + at), a,
+                       &of_h, packed + step->lay.r[phase] + at * H, b.vecs * L * H);
+        if (b.spread >= 0) {
+            spread(count, last_lanes(c, H), 1, (real *)(input + b.spread), 0);
+            spread(count, last_lanes(c, H), 1, (real *)(ah + b.spread), 0);
         }
-        for (int p = 0; p < b.groups * b.panels + walk.joined; p++)
+        for (int p = 0; p < b.all; p++)
             forward_point(c, point, phase, job, row, (b.panel + p) * L, ax + p * c->gates * L, ah + p * count,
                           NULL);
     }

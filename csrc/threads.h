@@ -12,6 +12,30 @@ INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
 /* Reals that a core's level-1 cache holds. */
 INLINE ptrdiff_t near_reals(const pyrnn_job *job) { return (ptrdiff_t)(job->l1 / sizeof(real)); }
 
+/* How a product with a matrix is walked through: found out anew where its rows or panels change, not in each step. */
+typedef struct {
+    ptrdiff_t rows; /* -1: nothing is known yet */
+    int part;
+    pass walk;
+    row_split split;
+    int far;
+} product_plan;
+
+INLINE int is_planned(const product_plan *plan, ptrdiff_t rows, int part)
+{
+    return plan->rows == rows && plan->part == part;
+}
+
+/* For some rows of a part: panels of so many gates, the last of so many units with so many lanes a gate; K terms a sum. */
+NOINLINE static void plan_product(product_plan *plan, const pyrnn_job *job, ptrdiff_t rows, int part,
+                                  share panels, int gates, int lanes, ptrdiff_t units, ptrdiff_t K)
+{
+    plan->rows = rows, plan->part = part;
+    plan->walk = pass_of(panels, gates, lanes, units, rows, K, near_reals(job), 1);
+    plan->split = split_rows(rows, tile_rows(plan->walk.at_once * gates));
+    plan->far = far_away(job, (panels.to - panels.from) * K * gates * L);
+}
+
 /* Weights that a step's products read. */
 static double step_weights(const pyrnn_job *job, const cell *c)
 {
