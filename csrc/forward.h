@@ -35,6 +35,14 @@ NOINLINE static void project_vecs(int vecs, ptrdiff_t I, const real *const *x, p
     }
 }
 
+/* Asks for rows of x. */
+INLINE void project_soon(ptrdiff_t I, const real *const *x, ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < n; r++)
+        for (ptrdiff_t k = 0; k < I; k += LINE / (ptrdiff_t)sizeof(real))
+            __builtin_prefetch(x[r] + k);
+}
+
 /* ax[panel][pair][G][L] = bias + x @ W for n (step, row) pairs whose inputs are x[0..n-1]. */
 NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, share panels,
                              const real *const *x, ptrdiff_t n, real *ax)
@@ -62,6 +70,8 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
         else
             for (ptrdiff_t tile = 0, r = 0; tile < split.tiles; tile++) {
                 int rows = split_size(&split, tile);
+                if (job->order && i == 0) /* as in forward_state: the tile's after the next */
+                    project_soon(I, x + min_of(r + 2 * rows, n), min_of(rows, max_of(n - r - 2 * rows, 0)));
                 product(rows, b.vecs, &out, bias, x + r, &k, w,
                         ahead_of(far ? w + I * b.vecs * L : NULL, tile, I, b.vecs));
                 r += rows, out.at += rows * width;
