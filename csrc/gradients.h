@@ -99,6 +99,21 @@ static void gather_part(const pyrnn_job *job, int gates, const real *const *a, p
     gather(&split, tiles, a, pairs, mine, out);
 }
 
+/* Of a narrow last panel the gradients of some pairs: of the slots from `first` on as many as there are gates, which share vectors
+ * (last_lanes). */
+NOINLINE static void gather_narrow(const cell *c, const pyrnn_job *job, const real *da, int first, int lanes,
+                                   ptrdiff_t pairs, share mine, real *out)
+{
+    const ptrdiff_t step = c->slots * L, width = vectors_of(c->gates, lanes) * L;
+    da += (panels_of(job->H) - 1) * pairs * step + first * L;
+    for (ptrdiff_t pair = mine.from; pair < mine.to; pair++) {
+        real *to = out + pair * width;
+        vstorea(to + width - L, vset(0)); /* three gates do not fill it */
+        for (int g = 0; g < c->gates; g++)
+            put(to + g * lanes, vloada(da + pair * step + g * L), lanes);
+    }
+}
+
 static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, int parts)
 {
     const cell its = cell_of(&job->layer), *c = &its;
@@ -109,6 +124,12 @@ static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, i
     for (int i = 0; i < c->phases; i++)
         gather_part(job, c->phase[i].count, space.h[i], phase_reads(c, &job->layer, i), pairs, part, parts,
                     space.h_tiles[i]);
+    const int lanes = last_lanes(c, job->H);
+    if (lanes == L)
+        return;
+    const share mine = share_of(pairs, part, parts);
+    gather_narrow(c, job, space.da, 0, lanes, pairs, mine, space.narrow_x);
+    gather_narrow(c, job, space.da, c->phase[0].first, lanes, pairs, mine, space.narrow_h);
 }
 
 /* A product of weight gradients: of what K tiles hold with the slots first..first+gates-1 of so many units, and where the sums go
@@ -117,14 +138,18 @@ typedef struct {
     int first, gates;
     ptrdiff_t units, K;
     const real *tiles; /* K elements of each pair, gathered */
-    real *sum; /* [panel][k][gate] */
+    int lanes; /* of a gate in the last panel */
+    real *narrow; /* its gradients, where gates share vectors there */
+    real *sum; /* [panel][k][gate], or vectors that gates share */
     const tiny *block;
     real *dw; /* of the caller */
 } weight_product;
 
 static weight_product product_with_x(const cell *c, const pyrnn_job *job, const backward_space *space)
 {
-    return (weight_product){0, c->gates, job->H, job->I, space->x_tiles, space->dw, c->block_x, job->dw_ih};
+    return (weight_product){
+        0,         c->gates,   job->H,    job->I, space->x_tiles, last_lanes(c, job->H), space->narrow_x,
+        space->dw, c->block_x, job->dw_ih};
 }
 
 static weight_product product_with_h(const cell *c, const pyrnn_job *job, const backward_space *space, int i)
@@ -134,6 +159,8 @@ static weight_product product_with_h(const cell *c, const pyrnn_job *job, const 
                             phase_units(c, &job->layer, i),
                             phase_reads(c, &job->layer, i),
                             space->h_tiles[i],
+                            last_lanes(c, job->H),
+                            space->narrow_h,
                             space->dr[i],
                             phase_blocks(c, i),
                             projects(c, i) ? job->dw_hr : job->dw_hh};
@@ -160,17 +187,23 @@ static void weight_gradients(const cell *c, const backward_space *space, const p
         ptrdiff_t group = task / split.tiles, tile = task % split.tiles, panel = group * at_once;
         const ptrdiff_t k = split_start(&split, tile);
         const ptrdiff_t here = min_of(at_once, panels - panel);
-        const int vecs = (int)here * gates;
+        const int narrow = p->lanes < L && panel + here == panels;
+        const int vecs = narrow ? vectors_of(gates, p->lanes) : (int)here * gates;
         grid da = {.at = space->da + panel * pairs * step + p->first * L, .row = step};
         grid out = {.at = p->sum + (panel * K + k) * gates * L, .row = gates * L};
-        for (int v = 0; v < vecs; v++) {
+        if (narrow) {
+            da = (grid){p->narrow, vecs * L, {0, L, 2 * L, 3 * L}};
+            out = (grid){p->sum + panel * K * gates * L + k * vecs * L, vecs * L, {0, L, 2 * L, 3 * L}};
+        }
+        for (int v = 0; v < vecs && !narrow; v++) {
             da.vec[v] = v / gates * pairs * step + v % gates * L;
             out.vec[v] = v / gates * K * gates * L + v % gates * L;
         }
         outer(split_size(&split, tile), vecs, &out, b->first ? &zeros : &out,
               p->tiles + tile_offset(&split, tile) * pairs, pairs, &da);
         if (last && tile + 1 == split.tiles)
-            unpack_columns(gates, p->block, K, p->units, p->sum, p->dw, (share){panel, panel + here});
+            unpack_columns(gates, p->block, K, p->units, p->lanes, p->sum, p->dw,
+                           (share){panel, panel + here});
     }
 }
 
@@ -245,7 +278,7 @@ NOINLINE static void unpack_bias(const cell *c, int first, int count, const tiny
 static void unpack_rest(const weight_product *p, int thread, int threads)
 {
     if (!has_whole_groups(p, threads))
-        unpack_columns(p->gates, p->block, p->K, p->units, p->sum, p->dw,
+        unpack_columns(p->gates, p->block, p->K, p->units, p->lanes, p->sum, p->dw,
                        share_of(panels_of(p->units), thread, threads));
 }
 

@@ -105,6 +105,8 @@ static const pass_alone alones[PYRNN_CELLS];
 
 #include "backward_row.h"
 
+#include "backward_space.h"
+
 #include "backward.h"
 
 #include "gradients.h"

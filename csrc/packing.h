@@ -206,14 +206,15 @@ static size_t packed_size(const pyrnn_layer *layer, int use)
     return sizeof(real) * (size_t)layout_of(&c, use, layer).size;
 }
 
-/* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for some panels. */
-static void unpack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, const real *from, real *w,
-                           share panels)
+/* The way back for gradients: w[block[gate]*H + unit][k] = from[panel][k][gate][lane], for some panels; with so many lanes in the
+ * last one. */
+static void unpack_columns(int gates, const tiny *block, ptrdiff_t K, ptrdiff_t H, int lanes,
+                           const real *from, real *w, share panels)
 {
     for (ptrdiff_t panel = panels.from; panel < panels.to; panel++) {
-        ptrdiff_t n = min_of(L, H - panel * L);
+        const ptrdiff_t n = min_of(L, H - panel * L), width = n < L ? lanes : L;
         for (int g = 0; g < gates; g++)
-            transpose(K, n, from + (panel * K * gates + g) * L, gates * L, w + (block[g] * H + panel * L) * K,
-                      K);
+            transpose(K, n, from + panel * K * gates * L + g * width, vectors_of(gates, (int)width) * L,
+                      w + (block[g] * H + panel * L) * K, K);
     }
 }
