@@ -250,9 +250,10 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             n = still_active(rows, n, s);
             for (ptrdiff_t r = 0; r < n; r++)
                 forward_advance(c, job, packed + lay.zero, rows + r, s);
-            coming then = {0};
+            coming then; /* what nobody fills costs nothing */
+            then.left = 0;
             const ptrdiff_t soon = s + coming_steps(n);
-            if (me->parts == 1 && soon < job->T)
+            if (me->parts == 1 && soon < job->T && (n > 1 || job->saved))
                 coming_step(c, job, soon, soon, rows[0].p, rows[n - 1].p + 1 - rows[0].p, job->y, job->y_step,
                             job->y_row, &then);
             for (int phase = 0, until; phase < c->phases; phase = until) {
