@@ -147,23 +147,29 @@ typedef struct {
 
 static weight_product product_with_x(const cell *c, const pyrnn_job *job, const backward_space *space)
 {
-    return (weight_product){
-        0,         c->gates,   job->H,    job->I, space->x_tiles, last_lanes(c, job->H), space->narrow_x,
-        space->dw, c->block_x, job->dw_ih};
+    return (weight_product){.gates = c->gates,
+                            .units = job->H,
+                            .K = job->I,
+                            .tiles = space->x_tiles,
+                            .lanes = last_lanes(c, job->H),
+                            .narrow = space->narrow_x,
+                            .sum = space->dw,
+                            .block = c->block_x,
+                            .dw = job->dw_ih};
 }
 
 static weight_product product_with_h(const cell *c, const pyrnn_job *job, const backward_space *space, int i)
 {
-    return (weight_product){c->phase[i].first,
-                            c->phase[i].count,
-                            phase_units(c, &job->layer, i),
-                            phase_reads(c, &job->layer, i),
-                            space->h_tiles[i],
-                            last_lanes(c, job->H),
-                            space->narrow_h,
-                            space->dr[i],
-                            phase_blocks(c, i),
-                            projects(c, i) ? job->dw_hr : job->dw_hh};
+    return (weight_product){.first = c->phase[i].first,
+                            .gates = c->phase[i].count,
+                            .units = phase_units(c, &job->layer, i),
+                            .K = phase_reads(c, &job->layer, i),
+                            .tiles = space->h_tiles[i],
+                            .lanes = last_lanes(c, job->H),
+                            .narrow = space->narrow_h,
+                            .sum = space->dr[i],
+                            .block = phase_blocks(c, i),
+                            .dw = projects(c, i) ? job->dw_hr : job->dw_hh};
 }
 
 /* Whether each part has whole groups of panels, which it unpacks while its cache has them. */
