@@ -174,6 +174,15 @@ def round_trip(seconds: float = 2e-3) -> float:
     return max(_pool(2).map(lambda side: play(ctypes.addressof(ball), side, seconds), (0, 1)))
 
 
+def speed_of_two(seconds: float = 0.02) -> float:
+    """How much faster two threads are than one, by multiply-adds for longer than a thread has a core in turn.
+
+    Raises NoCompiler where there is nothing to measure with.
+    """
+    fma = _library().fma_f32
+    return _together(2, partial(fma, seconds)) / float(fma(seconds / 4))
+
+
 def measure(threads: Iterable[int], quick: bool = False) -> dict[int, Roof]:
     """The roofs for each number of threads. Raises NoCompiler where there is nothing to measure with."""
     seconds, repeats = (0.02, 2) if quick else (0.05, 4)

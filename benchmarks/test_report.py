@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from . import harness, neighbours, readme, report, tables
+from . import harness, neighbours, readme, report, session, tables
 from .harness import Timing
 from .peers import Run
 from .results import ONE, OURS, Key, Measured, Merged, Results, Row
@@ -67,7 +67,7 @@ def test_a_turn_waits_for_threads_that_still_compute() -> None:
 def test_a_row_waits_for_cores_to_be_near(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_LOOK", 0.0)
     ways = iter([1e-7, 5e-7, 5e-7, 1.5e-7, 0.9e-7])
-    cores = neighbours.Neighbours(lambda: next(ways))
+    cores = neighbours.Neighbours(lambda: next(ways), lambda: 2.0)
     cores.wait()  # nothing to compare with
     cores.wait()  # two looks in vain
     assert next(ways) == 0.9e-7 and cores.nearest == 1e-7 and cores.far == 0
@@ -77,11 +77,63 @@ def test_a_row_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_PATIENCE", 0.02)
     monkeypatch.setattr(neighbours, "_LOOK", 0.001)
     ways = itertools.chain([1e-7], itertools.repeat(5e-7))
-    cores = neighbours.Neighbours(lambda: next(ways))
+    cores = neighbours.Neighbours(lambda: next(ways), lambda: 2.0)
     cores.wait()
     cores.wait()
     assert cores.far == 1 and cores.waited >= 0.02
     neighbours.Neighbours().wait()  # of this machine
+
+
+def test_threads_of_one_core_are_not_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_LOOK", 0.0)
+    speeds, ways = iter([1.0, 1.1, 1.9, 1.9, 1.2]), iter([1e-7, 1.1e-7])
+    cores = neighbours.Neighbours(lambda: next(ways), lambda: next(speeds))
+    cores.wait()  # until the third look
+    cores.wait()
+    assert not cores.are_two()
+    assert cores.nearest == 1e-7 and cores.far == 0
+
+
+def test_a_row_whose_cores_were_one_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cores(neighbours.Neighbours):
+        two = iter([False, True])
+
+        def wait(self) -> None: ...
+        def are_two(self) -> bool:
+            return next(self.two)
+
+    races: list[int] = []
+
+    def race(runs: object, budget: float, threads: int) -> dict[str, Timing]:
+        races.append(threads)
+        return {}
+
+    monkeypatch.setattr(session, "_roofs", lambda *args: {})
+    monkeypatch.setattr(session, "Neighbours", Cores)
+    monkeypatch.setattr(harness, "race", race)
+    keys = [Key("inference", "lstm", "smoke-one", threads) for threads in (1, 2)]
+    monkeypatch.setattr(session, "_keys", lambda options: keys)
+    options = session.Options(["lstm"], ["smoke-one"], [1, 2], [OURS], 0.01, quick=True, targets=False)
+    session.measure(Results(), options, None)
+    assert races == [1, 2, 2]
+
+
+def test_what_was_measured_on_far_cores_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Far(neighbours.Neighbours):
+        def wait(self) -> None:
+            self.far += 1
+
+    def measure_row(run: Results, key: Key, options: session.Options, cores: Far) -> None:
+        if key.threads > 1:
+            cores.wait()
+
+    monkeypatch.setattr(session, "_roofs", lambda *args: {})
+    monkeypatch.setattr(session, "Neighbours", Far)
+    monkeypatch.setattr(session, "_measure_row", measure_row)
+    run = Results()
+    options = session.Options(["lstm"], ["smoke"], [1, 2], [], 0.01, quick=True, targets=False)
+    session.measure(run, options, None)
+    assert run.notes and all(", threads 2: " in note for note in run.notes)
 
 
 def test_runs_are_resumed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
