@@ -30,15 +30,15 @@ class Neighbours:
         self._look, self._speed = look or _round_trip, speed or _speed_of_two
         self.nearest, self.waited, self.far = float("inf"), 0.0, 0
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
+        """Whether they came to be."""
         end = time.monotonic() + min(_PATIENCE, max(0.0, _ENOUGH - self.waited))
         begin = time.monotonic()
-        while self._are_far():
-            if time.monotonic() >= end:
-                self.far += 1
-                break
+        while (far := self._are_far()) and time.monotonic() < end:
             time.sleep(_LOOK)
+        self.far += far
         self.waited += time.monotonic() - begin
+        return not far
 
     def are_two(self) -> bool:
         return self._speed() >= _TWO
@@ -51,26 +51,30 @@ class Neighbours:
         return now > _FAR * self.nearest
 
 
-def _speed_of_two() -> float:
-    """That of two threads, in threads; 2 where there is one core, or nothing to measure with."""
+def _of_two(measure: Callable[[], float], otherwise: float) -> float:
+    """What two cores do, or `otherwise` where there is one, or nothing to measure with."""
     if machine.cores() < 2:
-        return 2.0
-    best = 0.0
-    for _ in range(_TRIES):  # threads that have slept may begin on one core
-        try:
-            best = max(best, roof.speed_of_two())
-        except roof.NoCompiler:
-            return 2.0
-        if best >= _TWO:
-            break
-    return best
+        return otherwise
+    try:
+        return measure()
+    except roof.NoCompiler:
+        return otherwise
+
+
+def _speed_of_two() -> float:
+    """That of two threads, in threads."""
+
+    def best() -> float:
+        fastest = 0.0
+        for _ in range(_TRIES):  # threads that have slept may begin on one core
+            fastest = max(fastest, roof.speed_of_two())
+            if fastest >= _TWO:
+                break
+        return fastest
+
+    return _of_two(best, 2.0)
 
 
 def _round_trip() -> float:
-    """In seconds; 0 where there is one core, or nothing to measure with."""
-    if machine.cores() < 2:
-        return 0.0
-    try:
-        return min(roof.round_trip() for _ in range(_TRIES))
-    except roof.NoCompiler:
-        return 0.0
+    """In seconds."""
+    return _of_two(lambda: min(roof.round_trip() for _ in range(_TRIES)), 0.0)

@@ -68,8 +68,8 @@ def test_a_row_waits_for_cores_to_be_near(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(neighbours, "_LOOK", 0.0)
     ways = iter([1e-7, 5e-7, 5e-7, 1.5e-7, 0.9e-7])
     cores = neighbours.Neighbours(lambda: next(ways), lambda: 2.0)
-    cores.wait()  # nothing to compare with
-    cores.wait()  # two looks in vain
+    assert cores.wait()  # nothing to compare with
+    assert cores.wait()  # two looks in vain
     assert next(ways) == 0.9e-7 and cores.nearest == 1e-7 and cores.far == 0
 
 
@@ -78,8 +78,8 @@ def test_a_row_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_LOOK", 0.001)
     ways = itertools.chain([1e-7], itertools.repeat(5e-7))
     cores = neighbours.Neighbours(lambda: next(ways), lambda: 2.0)
-    cores.wait()
-    cores.wait()
+    assert cores.wait()
+    assert not cores.wait()
     assert cores.far == 1 and cores.waited >= 0.02
     neighbours.Neighbours().wait()  # of this machine
 
@@ -94,13 +94,28 @@ def test_threads_of_one_core_are_not_neighbours(monkeypatch: pytest.MonkeyPatch)
     assert cores.nearest == 1e-7 and cores.far == 0
 
 
-def test_a_row_whose_cores_were_one_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cores(neighbours.Neighbours):
-        two = iter([False, True])
+@pytest.mark.parametrize(
+    ("near", "two", "expected"),
+    [
+        ([True, True], [False, True], 2),
+        ([True, False], [False], 2),  # then they never came to be two: there is nothing to wait for
+        ([False], [], 1),
+        ([True, True, True], [False, False, False], 3),
+    ],
+)
+def test_a_row_whose_cores_were_one_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, near: list[bool], two: list[bool], expected: int
+) -> None:
+    waits, looks = iter(near), iter(two)
 
-        def wait(self) -> None: ...
+    class Cores(neighbours.Neighbours):
+        def wait(self) -> bool:
+            found = next(waits)
+            self.far += not found
+            return found
+
         def are_two(self) -> bool:
-            return next(self.two)
+            return next(looks)
 
     races: list[int] = []
 
@@ -114,14 +129,18 @@ def test_a_row_whose_cores_were_one_is_measured_again(monkeypatch: pytest.Monkey
     keys = [Key("inference", "lstm", "smoke-one", threads) for threads in (1, 2)]
     monkeypatch.setattr(session, "_keys", lambda options: keys)
     options = session.Options(["lstm"], ["smoke-one"], [1, 2], [OURS], 0.01, quick=True, targets=False)
-    session.measure(Results(), options, None)
-    assert races == [1, 2, 2]
+    run = Results()
+    session.measure(run, options, None)
+    assert races == [1] + [2] * expected
+    assert [*waits] == [*looks] == []
+    assert len(run.notes) == (not all(near) or not any(two))
 
 
 def test_what_was_measured_on_far_cores_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     class Far(neighbours.Neighbours):
-        def wait(self) -> None:
+        def wait(self) -> bool:
             self.far += 1
+            return False
 
     def measure_row(run: Results, key: Key, options: session.Options, cores: Far) -> None:
         if key.threads > 1:
