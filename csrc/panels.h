@@ -121,31 +121,33 @@ NOINLINE static pass pass_of(share panels, int gates, int lanes, ptrdiff_t units
     row_split full =
         split_rows(groups, rows == 1 && gates > 0 ? groups_at_once(at_once * gates, groups, k, near) : 1);
     const int joined = narrow && join && rows == 1 && full.tiles == 1 && groups * at_once * gates <= JOINED;
-    return (pass){panels,
-                  gates,
-                  at_once,
-                  rest,
-                  narrow ? vectors_of(gates, lanes) : 0,
-                  joined,
-                  full,
-                  full.tiles + (rest > 0 && !joined),
-                  0};
+    return (pass){.panels = panels,
+                  .gates = gates,
+                  .at_once = at_once,
+                  .rest = rest,
+                  .narrow = narrow ? vectors_of(gates, lanes) : 0,
+                  .joined = joined,
+                  .full = full,
+                  .bites = full.tiles + (rest > 0 && !joined)};
 }
 
 INLINE bite pass_bite(const pass *p, ptrdiff_t i)
 {
     i = p->back ? p->bites - 1 - i : i;
     if (i == p->full.tiles)
-        return (bite){
-            p->panels.to - p->rest, 1, p->rest, p->narrow ? p->narrow : p->rest * p->gates, 0, p->rest,
-            p->narrow ? 0 : -1};
+        return (bite){.panel = p->panels.to - p->rest,
+                      .groups = 1,
+                      .panels = p->rest,
+                      .vecs = p->narrow ? p->narrow : p->rest * p->gates,
+                      .all = p->rest,
+                      .spread = p->narrow ? 0 : -1};
     const ptrdiff_t group = split_start(&p->full, i);
     const int groups = split_size(&p->full, i), vecs = p->at_once * p->gates;
-    return (bite){p->panels.from + group * p->at_once,
-                  groups,
-                  p->at_once,
-                  vecs,
-                  p->joined ? p->narrow : 0,
-                  groups * p->at_once + p->joined,
-                  p->joined ? groups * vecs : -1};
+    return (bite){.panel = p->panels.from + group * p->at_once,
+                  .groups = groups,
+                  .panels = p->at_once,
+                  .vecs = vecs,
+                  .more = p->joined ? p->narrow : 0,
+                  .all = groups * p->at_once + p->joined,
+                  .spread = p->joined ? groups * vecs : -1};
 }
