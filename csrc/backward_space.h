@@ -9,7 +9,8 @@ typedef struct {
     real *da; /* [panel][pair][slot][L] */
     const real **x, **h[MAX_PHASES]; /* [pair] what the products of dW and dR read */
     real *x_tiles, *h_tiles[MAX_PHASES]; /* the same, gathered for them: [tile][pair][pair_width] */
-    /* da of a narrow last panel as dW and dR read it, where gates share its vectors: [pair][vector][L] */
+    /* da of a narrow last panel as dW and dR read it, where gates share its vectors: [pair][vector][L]; the
+     * same where the slots are */
     real *narrow_x, *narrow_h;
     real **dx; /* [pair] */
 } backward_space;
@@ -58,8 +59,10 @@ static size_t backward_block_of(const cell *c, const pyrnn_job *job, char *at, b
     const int lanes = last_lanes(c, job->H);
     const size_t narrow = lanes < L ? (size_t)vectors_of(c->gates, lanes) * L : 0;
     space->da = (real *)PART(block * Hp * c->slots * size);
-    space->narrow_x = (real *)PART(block * narrow * size);
-    space->narrow_h = (real *)PART(block * narrow * size);
+    space->narrow_x = space->narrow_h = (real *)PART(block * narrow * size);
+    if (c->phase[0].first > 0) {
+        space->narrow_h = (real *)PART(block * narrow * size);
+    }
     for (int i = 0; i < c->phases; i++) {
         space->h[i] = (const real **)PART(block * sizeof(real *));
         space->h_tiles[i] =

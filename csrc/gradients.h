@@ -129,7 +129,8 @@ static void gather_pairs(const pyrnn_job *job, const pyrnn_block *b, int part, i
         return;
     const share mine = share_of(pairs, part, parts);
     gather_narrow(c, job, space.da, 0, lanes, pairs, mine, space.narrow_x);
-    gather_narrow(c, job, space.da, c->phase[0].first, lanes, pairs, mine, space.narrow_h);
+    if (space.narrow_h != space.narrow_x)
+        gather_narrow(c, job, space.da, c->phase[0].first, lanes, pairs, mine, space.narrow_h);
 }
 
 /* A product of weight gradients: of what K tiles hold with the slots first..first+gates-1 of so many units, and where the sums go
