@@ -105,7 +105,7 @@ NOINLINE static void backward_plan(const cell *c, const pyrnn_job *job, int phas
     const ptrdiff_t units =
         phase == COLLECT ? phase_reads(c, &job->layer, 0) : phase_units(c, &job->layer, phase);
     plan_product(plan, job, n, part, panels_of_part(units, panels_at_once(1), parts, part), 1, L, units,
-                 c->phase[through].count * phase_units(c, &job->layer, through));
+                 c->phase[through].count * phase_units(c, &job->layer, through), 1);
 }
 
 INLINE void backward_phase(const cell *c, back_function *back, int phase, int until, const pyrnn_job *job,

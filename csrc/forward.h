@@ -51,15 +51,15 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
     const ptrdiff_t I = job->I, width = c->gates * L;
     const span k = span_of(I);
     const int lanes = last_lanes(c, job->H);
-    pass walk = pass_of(panels, c->gates, lanes, job->H, n, I, near_reals(job), 0);
-    walk.back = job->back;
-    const int far = far_away(job, (panels.to - panels.from) * I * width);
-    const row_split split = split_rows(n, tile_rows(walk.at_once * c->gates));
+    product_plan plan;
+    plan_product(&plan, job, n, 0, panels, c->gates, lanes, job->H, I, 0);
+    pass *walk = &plan.walk;
+    walk->back = job->back;
     grid out = {.row = width};
-    for (int v = 0; v < walk.at_once * c->gates; v++)
+    for (int v = 0; v < walk->at_once * c->gates; v++)
         out.vec[v] = v / c->gates * n * width + v % c->gates * L;
-    for (ptrdiff_t i = 0; i < walk.bites; i++) {
-        const bite b = pass_bite(&walk, i);
+    for (ptrdiff_t i = 0; i < walk->bites; i++) {
+        const bite b = pass_bite(walk, i);
         const real *w = packed + lay.w + b.panel * I * width;
         const V *bias = (const V *)(packed + lay.bias_x + b.panel * width);
         out.at = ax + b.panel * n * width;
@@ -68,16 +68,17 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
         else if (I <= FEW)
             project_vecs(b.vecs, I, x, n, w, bias, &out);
         else
-            for (ptrdiff_t tile = 0, r = 0; tile < split.tiles; tile++) {
-                int rows = split_size(&split, tile);
-                if (job->order && i == 0) /* as in forward_state: the tile's after the next */
-                    project_soon(I, x + min_of(r + 2 * rows, n), min_of(rows, max_of(n - r - 2 * rows, 0)));
+            for (ptrdiff_t tile = 0, r = 0; tile < plan.split.tiles; tile++) {
+                int rows = split_size(&plan.split, tile);
+                const ptrdiff_t soon = min_of(r + 2 * rows, n); /* rows of the tile after the next */
+                if (job->order && i == 0) /* as in forward_state */
+                    project_soon(I, x + soon, min_of(rows, n - soon));
                 product(rows, b.vecs, &out, bias, x + r, &k, w,
-                        ahead_of(far ? w + I * b.vecs * L : NULL, tile, I, b.vecs));
+                        ahead_of(plan.far ? w + I * b.vecs * L : NULL, tile, I, b.vecs));
                 r += rows, out.at += rows * width;
             }
     }
-    if (walk.narrow)
+    if (walk->narrow)
         spread(c->gates, lanes, n, ax + (panels.to - 1) * n * width, width);
 }
 
@@ -97,7 +98,7 @@ NOINLINE static void forward_plan(const cell *c, const pyrnn_job *job, int phase
 {
     const share panels = panels_of_part(phase_units(c, &job->layer, phase), grain, parts, part);
     plan_product(plan, job, n, part, panels, c->phase[phase].count, last_lanes(c, job->H), job->H,
-                 phase_reads(c, &job->layer, phase));
+                 phase_reads(c, &job->layer, phase), 1);
 }
 
 /* One phase of one step for the rows of the plan; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */

@@ -26,12 +26,13 @@ INLINE int is_planned(const product_plan *plan, ptrdiff_t rows, int part)
     return plan->rows == rows && plan->part == part;
 }
 
-/* For some rows of a part: panels of so many gates, the last of so many units with so many lanes a gate; K terms a sum. */
+/* For some rows of a part: panels of so many gates, the last of so many units with so many lanes a gate; K terms a sum. `join`: see
+ * pass_of. */
 NOINLINE static void plan_product(product_plan *plan, const pyrnn_job *job, ptrdiff_t rows, int part,
-                                  share panels, int gates, int lanes, ptrdiff_t units, ptrdiff_t K)
+                                  share panels, int gates, int lanes, ptrdiff_t units, ptrdiff_t K, int join)
 {
     plan->rows = rows, plan->part = part;
-    plan->walk = pass_of(panels, gates, lanes, units, rows, K, near_reals(job), 1);
+    plan->walk = pass_of(panels, gates, lanes, units, rows, K, near_reals(job), join);
     plan->split = split_rows(rows, tile_rows(plan->walk.at_once * gates));
     plan->far = far_away(job, (panels.to - panels.from) * K * gates * L);
 }
