@@ -3,7 +3,9 @@
  * through, nobody else may sit down, and it waits for those who have.
  *
  * Helpers look out for the next call for some microseconds, as long as a program needs from one step of training to
- * the next, and then sleep. A forked child has none of its parent's threads and begins with an empty pool. */
+ * the next, and then sleep. A forked child has none of its parent's threads and begins with an empty pool. A fork waits
+ * for helpers that the system is about to start: there they may hold locks of an allocator or a sanitizer, which nobody
+ * would open in the child. It waits for a second at most, in case another library has closed what they need. */
 #ifdef __linux__
 #define _GNU_SOURCE /* sched_getcpu, sched_setaffinity */
 #endif
@@ -11,6 +13,7 @@
 
 #ifdef PYRNN_THREADS
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #ifdef __linux__
@@ -43,6 +46,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below but `po
 static post *posts; /* that have free seats */
 static helper pool[MOST_HELPERS];
 static int helpers;
+static atomic_int starting; /* helpers that have been hired and do not run yet */
 static atomic_uint posted; /* changes with every post */
 static atomic_int awake; /* helpers that are not asleep */
 static atomic_int brief_calls; /* in a row, of which each came soon after the call before it */
@@ -126,6 +130,7 @@ static void unbar(helper *h)
 static void *help(void *self)
 {
     helper *me = self;
+    atomic_fetch_sub_explicit(&starting, 1, memory_order_release);
     pthread_mutex_lock(&lock);
 #ifdef __linux__
     me->id = (pid_t)syscall(SYS_gettid);
@@ -165,8 +170,11 @@ static int hire(void)
     *new = (helper){.wake = PTHREAD_COND_INITIALIZER};
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_fetch_add_explicit(&starting, 1, memory_order_relaxed);
     int failed = pthread_create(&thread, NULL, help, new);
-    if (!failed) {
+    if (failed)
+        atomic_fetch_sub_explicit(&starting, 1, memory_order_relaxed);
+    else {
         pthread_detach(thread);
         helpers++;
         atomic_fetch_add_explicit(&awake, 1, memory_order_relaxed);
@@ -175,7 +183,17 @@ static int hire(void)
     return !failed;
 }
 
-static void before_fork(void) { pthread_mutex_lock(&lock); }
+static void before_fork(void)
+{
+    const long long end = pyrnn_now() + 1000000000;
+    pthread_mutex_lock(&lock);
+    while (atomic_load_explicit(&starting, memory_order_acquire) > 0 && pyrnn_now() < end) {
+        pthread_mutex_unlock(&lock);
+        sched_yield();
+        pthread_mutex_lock(&lock);
+    }
+}
+
 static void in_parent(void) { pthread_mutex_unlock(&lock); }
 
 static void in_child(void)
@@ -183,6 +201,7 @@ static void in_child(void)
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     posts = NULL;
     helpers = 0;
+    atomic_store(&starting, 0);
     atomic_store(&awake, 0);
 }
 
