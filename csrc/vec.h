@@ -113,18 +113,6 @@ INLINE V vaccumulate(V a, V b, V acc)
 /* a - 0 is a for every a, so no instruction is needed for it; -0 + 0 would not be -0. */
 INLINE V vset(real a) { return a - (V){0}; }
 
-/* a / b for finite a and normal 1/b, error 1.1 ulp; half that where a is a power of two. A division of 16 floats takes 16
- * cycles, in which the rest of a sigmoid is done twice: so, where there is one, an estimate of 14 bits and a step of Newton's. */
-INLINE V vdivide(V a, V b)
-{
-#if PYRNN_BYTES == 64 && PYRNN_REAL == 32
-    V r = _mm512_rcp14_ps(b), q = a * r;
-    return vfma(q, vfma(-b, r, vset(1)), q);
-#else
-    return a / b;
-#endif
-}
-
 INLINE V vload(const real *p) { return *(const unaligned_V *)p; }
 INLINE void vstore(real *p, V v) { *(unaligned_V *)p = v; }
 
