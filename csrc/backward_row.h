@@ -143,3 +143,90 @@ INLINE void backward_alone(const cell *c, back_function *back, int phase, const 
         backward_point(c, back, phase, job, row, p * L, panel_step, vset(0), units);
     }
 }
+
+/* Points a row at what step s saved; pair is the index of (s, row) within the block. */
+INLINE void backward_advance(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
+                             const backward_space *space, const real *zero, backward_row *row, ptrdiff_t s,
+                             ptrdiff_t pair)
+{
+    ptrdiff_t index = job_offset(job, s) + row->p;
+    ptrdiff_t before = s > 0 ? job_offset(job, s - 1) + row->p : 0, t = time_of(job, row->length, s);
+    int cut = cut_before(job, row->row, row->length, s);
+    for (int q = 0; q < c->states; q++) {
+        const real *state0 = initial_state(c, job, zero, q, row->row);
+        row->prev[q] = cut ? zero : s == 0 ? state0 : kept_state(c, job, q, before);
+        row->next[q] = kept_state(c, job, q, index);
+    }
+    row->saved = kept_saves(c, job, index);
+    row->dy = (const real *)job->dy + t * job->dy_step + row->row * job->dy_row;
+    int cut_after = s + 1 < row->length && cut_before(job, row->row, row->length, s + 1);
+    row->carry = cut_after ? CARRY_NONE : s == row->length - 1 || s == b->s1 - 1 ? CARRY_PAST : CARRY_BOTH;
+    row->after = row->da;
+    row->da = space->da + pair * c->slots * L;
+    if (!c->general)
+        return;
+    row->read = row->prev[0];
+    if (job->mask) {
+        const real *all = masked_states(c, job);
+        const ptrdiff_t width = state_width(c, &job->layer, 0);
+        row->mask = (const real *)job->mask + row->row * width;
+        row->read = cut ? zero : s == 0 ? all + row->p * width : all + (job->B + before) * width;
+    }
+    for (int q = 0; q < c->states; q++)
+        if (zones(job, q))
+            row->key[q] = noise_key(job->seed, q, t, row->row);
+    cell_statistics(c, last_of_formula(c), row->saved, job->H, row->stats);
+}
+
+/* Lists the pair for the products. */
+INLINE void backward_list(const cell *c, const pyrnn_job *job, const backward_space *space,
+                          const backward_row *row, ptrdiff_t s, ptrdiff_t pair)
+{
+    ptrdiff_t t = time_of(job, row->length, s);
+    space->x[pair] = (const real *)job->x + t * job->x_step + row->row * job->x_row;
+    space->dx[pair] = job->dx ? (real *)job->dx + t * job->dx_step + row->row * job->dx_row : NULL;
+    for (int i = 0; i < c->phases; i++)
+        space->h[i][pair] = i > 0        ? row->saved + c->phase[i].source * job->H
+                            : c->general ? row->read
+                                         : row->prev[0];
+}
+
+/* One phase of one step for n rows, or, at the end of a block, COLLECT: the product of its first step alone, so
+ * that da may be written anew. What arrives at phase p went through the product of phase p+1 of this step; what
+ * arrives at the last phase, through that of phase 0 of the step after. */
+enum { COLLECT = -1 };
+
+/* The phase whose product leads to this one. */
+INLINE int phase_through(const cell *c, int phase)
+{
+    return phase == COLLECT || phase == c->phases - 1 ? 0 : phase + 1;
+}
+
+/* How a part goes through a phase of n rows. */
+NOINLINE static void backward_plan(const cell *c, const pyrnn_job *job, int phase, int parts, int part,
+                                   ptrdiff_t n, product_plan *plan)
+{
+    const int through = phase_through(c, phase);
+    const ptrdiff_t units =
+        phase == COLLECT ? phase_reads(c, &job->layer, 0) : phase_units(c, &job->layer, phase);
+    plan_product(plan, job, n, part, panels_of_part(units, panels_at_once(1), parts, part), 1, L, units,
+                 c->phase[through].count * phase_units(c, &job->layer, through), 1);
+}
+
+/* gradients.h: dx of some of the block's pairs. */
+static void input_gradients(const cell *c, const pyrnn_job *job, const backward_space *space, ptrdiff_t pairs,
+                            share mine);
+
+/* In a chain, the block's dx and who waits for it: every few steps the rows that have been added since the last time.
+ * They are independent products, with the same bits in any company. `pair` is the first that is there. */
+NOINLINE static void backward_tell(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
+                                   const backward_space *space, ptrdiff_t pairs, ptrdiff_t pair, ptrdiff_t s,
+                                   ptrdiff_t *told)
+{
+    if (s > b->s0 && (job->T - s) % LEAD != 0)
+        return;
+    input_gradients(c, job, space, pairs, (share){pair, *told});
+    *told = pair;
+    if (b->p1 == job->B)
+        progress_tell(job->tells, job->T - s);
+}

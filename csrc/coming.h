@@ -26,6 +26,15 @@ INLINE const char *coming_next(coming *all, ptrdiff_t k)
     return at;
 }
 
+/* Whether a time loop of so many rows comes to memory that has left the caches. What a single row needs comes from the level-3
+ * cache as soon as the CPU has guessed it. */
+INLINE int comes_from_far(const cell *c, const pyrnn_job *job, ptrdiff_t rows)
+{
+    const ptrdiff_t kept = job->saved ? states_width(c, &job->layer, c->states) + c->saves * job->H : 0;
+    return (size_t)(job->pairs * (state_width(c, &job->layer, 0) + kept)) * sizeof(real) >
+           (rows > 1 ? job->l2 : job->l3) / 2;
+}
+
 /* What is saved for step s of the sorted rows from `row` on, its states those of step s_states, and a step of y or dy, whose
  * rows are `width` long and may lie apart. Nothing that stays in the cache from one pass over it to the next. What a single row
  * needs is asked for at once: its products are too short for it. */
@@ -34,10 +43,8 @@ NOINLINE static void coming_step(const cell *c, const pyrnn_job *job, ptrdiff_t 
                                  ptrdiff_t outside_row, coming *all)
 {
     const ptrdiff_t width = state_width(c, &job->layer, 0);
-    const ptrdiff_t kept = job->saved ? states_width(c, &job->layer, c->states) + c->saves * job->H : 0;
     all->left = 0;
-    /* What a single row needs comes from the level-3 cache as soon as the CPU has guessed it. */
-    if ((size_t)(job->pairs * (width + kept)) * sizeof(real) <= (rows > 1 ? job->l2 : job->l3) / 2)
+    if (!comes_from_far(c, job, rows))
         return;
     if (!job->order && outside_row == width) {
         ptrdiff_t t = job->reverse ? job->T - 1 - s : s;

@@ -35,14 +35,6 @@ NOINLINE static void project_vecs(int vecs, ptrdiff_t I, const real *const *x, p
     }
 }
 
-/* Asks for rows of x. */
-INLINE void project_soon(ptrdiff_t I, const real *const *x, ptrdiff_t n)
-{
-    for (ptrdiff_t r = 0; r < n; r++)
-        for (ptrdiff_t k = 0; k < I; k += LINE / (ptrdiff_t)sizeof(real))
-            __builtin_prefetch(x[r] + k);
-}
-
 /* ax[panel][pair][G][L] = bias + x @ W for n (step, row) pairs whose inputs are x[0..n-1]. */
 NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *packed, share panels,
                              const real *const *x, ptrdiff_t n, real *ax)
@@ -72,7 +64,8 @@ NOINLINE static void project(const cell *c, const pyrnn_job *job, const real *pa
                 int rows = split_size(&plan.split, tile);
                 const ptrdiff_t soon = min_of(r + 2 * rows, n); /* rows of the tile after the next */
                 if (job->order && i == 0) /* as in forward_state */
-                    project_soon(I, x + soon, min_of(rows, n - soon));
+                    for (ptrdiff_t next = soon; next < min_of(soon + rows, n); next++)
+                        ask_for_row(x[next], I);
                 product(rows, b.vecs, &out, bias, x + r, &k, w,
                         ahead_of(plan.far ? w + I * b.vecs * L : NULL, tile, I, b.vecs));
                 r += rows, out.at += rows * width;
@@ -90,15 +83,6 @@ INLINE int forward_until(const cell *c, int phase, const pyrnn_walk *me)
            c->phase[until].count == 0)
         until++;
     return until;
-}
-
-/* How a part goes through a phase of n rows. */
-NOINLINE static void forward_plan(const cell *c, const pyrnn_job *job, int phase, int grain, int parts,
-                                  int part, ptrdiff_t n, product_plan *plan)
-{
-    const share panels = panels_of_part(phase_units(c, &job->layer, phase), grain, parts, part);
-    plan_product(plan, job, n, part, panels, c->phase[phase].count, last_lanes(c, job->H), job->H,
-                 phase_reads(c, &job->layer, phase), 1);
 }
 
 /* One phase of one step for the rows of the plan; panel p of row r has its input part at ax + p*ax_panel + r*G*L. */
@@ -121,11 +105,8 @@ INLINE void forward_phase(const cell *c, point_function *point, int phase, int u
         return;
     }
     if (job->by_units) /* what others have just written comes from their caches: all of it at once, not line by line */
-        for (ptrdiff_t r = 0; r < n; r++) {
-            const real *a = forward_reads(c, phase, job, rows + r);
-            for (ptrdiff_t j = 0; j < K; j += LINE / (ptrdiff_t)sizeof(real))
-                __builtin_prefetch(a + j);
-        }
+        for (ptrdiff_t r = 0; r < n; r++)
+            ask_for_row(forward_reads(c, phase, job, rows + r), K);
     for (ptrdiff_t i = 0; i < walk->bites; i++) {
         const bite b = pass_bite(walk, i);
         const real *w = packed + lay->r[phase] + b.panel * K * width, *next = NULL;
@@ -200,15 +181,6 @@ static void forward_end(const cell *c, const pyrnn_job *job, const real *zero, c
     }
 }
 
-/* Panels that every product of a step takes at once. */
-INLINE int forward_grain(const cell *c)
-{
-    int grain = panels_at_once(c->gates);
-    for (int i = 0; i < c->phases; i++)
-        grain = (int)max_of(grain, panels_at_once(c->phase[i].count));
-    return grain;
-}
-
 /* Steps whose x is there, at least one after step s: waits for a few, which make a tile of the product. */
 INLINE ptrdiff_t forward_known(const pyrnn_job *job, ptrdiff_t s)
 {
@@ -247,6 +219,12 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
                 project(c, job, packed, panels_of_part(job->H, grain, me->parts, part), space->x, pairs,
                         space->ax);
         const real *ax = space->ax;
+        if (is_single(c, job)) {
+            forward_single(c, point, job, &lay, me, plans, rows, (share){s, end}, ax, pairs * c->gates * L,
+                           tells);
+            s = end;
+            continue;
+        }
         for (; s < end; s++) {
             n = still_active(rows, n, s);
             for (ptrdiff_t r = 0; r < n; r++)

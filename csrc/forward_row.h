@@ -161,6 +161,13 @@ INLINE void forward_point(const cell *c, point_function *point, int phase, const
         forward_part(c, point, phase, job, row, j, ax, ah, units);
 }
 
+/* Asks for n elements at once. */
+INLINE void ask_for_row(const real *a, ptrdiff_t n)
+{
+    for (ptrdiff_t j = 0; j < n; j += LINE / (ptrdiff_t)sizeof(real))
+        __builtin_prefetch(a + j);
+}
+
 /* What the product of a phase reads. */
 INLINE const real *forward_reads(const cell *c, int phase, const pyrnn_job *job, const forward_row *row)
 {
@@ -181,4 +188,22 @@ INLINE void forward_alone(const cell *c, point_function *point, int phase, const
     }
     for (ptrdiff_t p = panels.from; p < panels.to; p++)
         forward_point(c, point, phase, job, row, p * L, ax + p * ax_panel, nothing, units);
+}
+
+/* Panels that every product of a step takes at once. */
+INLINE int forward_grain(const cell *c)
+{
+    int grain = panels_at_once(c->gates);
+    for (int i = 0; i < c->phases; i++)
+        grain = (int)max_of(grain, panels_at_once(c->phase[i].count));
+    return grain;
+}
+
+/* How a part goes through a phase of n rows. */
+NOINLINE static void forward_plan(const cell *c, const pyrnn_job *job, int phase, int grain, int parts,
+                                  int part, ptrdiff_t n, product_plan *plan)
+{
+    const share panels = panels_of_part(phase_units(c, &job->layer, phase), grain, parts, part);
+    plan_product(plan, job, n, part, panels, c->phase[phase].count, last_lanes(c, job->H), job->H,
+                 phase_reads(c, &job->layer, phase), 1);
 }

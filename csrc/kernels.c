@@ -99,13 +99,17 @@ static const pass_alone alones[PYRNN_CELLS];
 
 #include "forward_row.h"
 
+#include "forward_single.h"
+
 #include "forward.h"
 
 #include "step.h"
 
+#include "backward_space.h"
+
 #include "backward_row.h"
 
-#include "backward_space.h"
+#include "backward_single.h"
 
 #include "backward.h"
 

@@ -37,12 +37,19 @@ INLINE int last_lanes(const cell *c, ptrdiff_t units)
 /* The vectors of so many gates. */
 INLINE int vectors_of(int gates, int lanes) { return (gates * lanes + L - 1) / L; }
 
-/* Rows of such gates, `step` apart, in place: each gate becomes a vector. */
+/* A row of such gates, in place: each gate becomes a vector. */
+INLINE void spread_row(int gates, int lanes, real *at)
+{
+#pragma GCC unroll 4
+    for (int g = gates - 1; g >= 0; g--)
+        vstorea(at + g * L, vload_low(at + g * lanes, lanes));
+}
+
+/* Rows of them, `step` apart. */
 NOINLINE static void spread(int gates, int lanes, ptrdiff_t rows, real *at, ptrdiff_t step)
 {
     for (ptrdiff_t r = 0; r < rows; r++, at += step)
-        for (int g = gates; g-- > 0;)
-            vstorea(at + g * L, vload_low(at + g * lanes, lanes));
+        spread_row(gates, lanes, at);
 }
 
 /* The panels of so many units that a part takes: they are shared out in groups of `grain`, which no product may cut. */

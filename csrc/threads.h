@@ -13,12 +13,14 @@ INLINE int far_away(const pyrnn_job *job, ptrdiff_t reals)
 INLINE ptrdiff_t near_reals(const pyrnn_job *job) { return (ptrdiff_t)(job->l1 / sizeof(real)); }
 
 /* How a product with a matrix is walked through: found out anew where its rows or panels change, not in each step. */
+enum { PLANNED = 24 };
 typedef struct {
     ptrdiff_t rows; /* -1: nothing is known yet */
     int part;
     pass walk;
     row_split split;
     int far;
+    bite bites[PLANNED]; /* of a single row, as they come when the walk does not go back */
 } product_plan;
 
 INLINE int is_planned(const product_plan *plan, ptrdiff_t rows, int part)
@@ -35,6 +37,18 @@ NOINLINE static void plan_product(product_plan *plan, const pyrnn_job *job, ptrd
     plan->walk = pass_of(panels, gates, lanes, units, rows, K, near_reals(job), join);
     plan->split = split_rows(rows, tile_rows(plan->walk.at_once * gates));
     plan->far = far_away(job, (panels.to - panels.from) * K * gates * L);
+    for (ptrdiff_t i = 0; i < min_of(plan->walk.bites, PLANNED) && rows == 1; i++)
+        plan->bites[i] = pass_bite(&plan->walk, i);
+}
+
+/* The i-th bite of a single row; `spare` is where one goes that had no room. */
+INLINE const bite *plan_bite(const product_plan *plan, ptrdiff_t i, bite *spare)
+{
+    const ptrdiff_t place = plan->walk.back ? plan->walk.bites - 1 - i : i;
+    if (place < PLANNED)
+        return plan->bites + place;
+    *spare = pass_bite(&plan->walk, i);
+    return spare;
 }
 
 /* Weights that a step's products read. */
