@@ -1,6 +1,6 @@
 /* The time loop of a block back through a single sequence, as forward_single.h. */
 
-/* As forward_single_first. */
+/* As forward_single_first; so is the first step of all, which has the initial state. */
 NOINLINE static void backward_single_first(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
                                            const backward_space *space, const real *zero, backward_row *row,
                                            ptrdiff_t s, ptrdiff_t pair)
@@ -50,14 +50,12 @@ INLINE int backward_single(const cell *c, back_function *back, const pyrnn_job *
         if (job->behind)
             pyrnn_await(job->behind, job->T - s);
         const int cut = cut_before(job, row.row, row.length, s);
-        if (pair == pairs - 1)
+        if (pair == pairs - 1 || s == 0)
             backward_single_first(c, job, b, space, zero, &row, s, pair);
         else {
             for (int q = 0; q < c->states; q++) {
                 row.next[q] -= job->H;
-                row.prev[q] = cut      ? zero
-                              : s == 0 ? initial_state(c, job, zero, q, row.row)
-                                       : row.next[q] - job->H;
+                row.prev[q] = cut ? zero : row.next[q] - job->H;
             }
             row.saved -= c->saves * job->H;
             row.dy -= dy_step;
