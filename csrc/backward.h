@@ -129,6 +129,46 @@ static void backward_states_out(const cell *c, const pyrnn_job *job, const backw
         }
 }
 
+/* The steps of n rows. Returns how many of them have the block's first. */
+INLINE ptrdiff_t backward_steps(const cell *c, back_function *back, const pyrnn_job *job,
+                                const pyrnn_block *b, const backward_space *space, const packed_layout *lay,
+                                pyrnn_walk *me, product_plan *plans, backward_row *rows, ptrdiff_t n,
+                                ptrdiff_t pairs)
+{
+    const real *packed = (const real *)job->packed;
+    ptrdiff_t pair = pairs, active = 0, told = pairs; /* the first pair whose dx is there */
+    for (ptrdiff_t s = b->s1; s-- > b->s0;) {
+        if (job->behind)
+            pyrnn_await(job->behind, job->T - s);
+        pair -= block_active(job, b, s);
+        while (active < n && rows[active].length > s)
+            active++;
+        for (ptrdiff_t r = 0; r < active; r++)
+            backward_advance(c, job, b, space, packed + lay->zero, rows + r, s, pair + rows[r].p - b->p0);
+        coming then = {0};
+        const ptrdiff_t soon = s - coming_steps(active);
+        if (me->parts == 1 && active > 0 && soon >= 0)
+            coming_step(c, job, soon, soon - 1, rows[0].p, rows[active - 1].p + 1 - rows[0].p, job->dy,
+                        job->dy_step, job->dy_row, &then);
+        for (int phase = c->phases - 1, until; phase >= 0; phase = until - 1) {
+            until = backward_until(c, phase, me);
+            EACH_PART (part, me) {
+                for (ptrdiff_t r = 0; r < active && part == 0 && until == 0; r++)
+                    backward_list(c, job, space, rows + r, s, pair + rows[r].p - b->p0);
+                product_plan *plan = plans + phase + 1;
+                if (!is_planned(plan, active, part))
+                    backward_plan(c, job, phase, me->parts, part, active, plan);
+                plan->walk.back = s & 1;
+                backward_phase(c, back, phase, until, job, packed, lay, space, plan, rows,
+                               pairs * c->slots * L, &then);
+            }
+        }
+        if (job->tells)
+            backward_tell(c, job, b, space, pairs, pair, s, &told);
+    }
+    return active;
+}
+
 /* The time loop of a block: for all rows, by units, or for those of part `number`, alone. */
 INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, const pyrnn_block *b,
                      pyrnn_walk *me, int number)
@@ -151,47 +191,20 @@ INLINE void backward(const cell *c, back_function *back, const pyrnn_job *job, c
         EACH_PART (part, me)
             if (part == 0)
                 backward_states_in(c, job, rows, n);
-    ptrdiff_t pairs = block_pairs(job, b), panel_step = pairs * c->slots * L, pair = pairs, active = 0;
-    ptrdiff_t told = pairs; /* the first pair whose dx is there */
+    const ptrdiff_t pairs = block_pairs(job, b);
     product_plan plans[1 + MAX_PHASES]; /* phases from COLLECT on */
     for (int i = 0; i <= c->phases; i++)
         plans[i].rows = -1;
-    if (is_single(c, job) && n > 0)
+    ptrdiff_t active = 0;
+    if (!is_single(c, job))
+        active = backward_steps(c, back, job, b, &space, &lay, me, plans, rows, n, pairs);
+    else if (n > 0)
         active = backward_single(c, back, job, b, &space, &lay, me, plans, rows, pairs);
-    for (ptrdiff_t s = b->s1; s-- > b->s0 && !is_single(c, job);) {
-        if (job->behind)
-            pyrnn_await(job->behind, job->T - s);
-        pair -= block_active(job, b, s);
-        while (active < n && rows[active].length > s)
-            active++;
-        for (ptrdiff_t r = 0; r < active; r++)
-            backward_advance(c, job, b, &space, packed + lay.zero, rows + r, s, pair + rows[r].p - b->p0);
-        coming then = {0};
-        const ptrdiff_t soon = s - coming_steps(active);
-        if (me->parts == 1 && active > 0 && soon >= 0)
-            coming_step(c, job, soon, soon - 1, rows[0].p, rows[active - 1].p + 1 - rows[0].p, job->dy,
-                        job->dy_step, job->dy_row, &then);
-        for (int phase = c->phases - 1, until; phase >= 0; phase = until - 1) {
-            until = backward_until(c, phase, me);
-            EACH_PART (part, me) {
-                for (ptrdiff_t r = 0; r < active && part == 0 && until == 0; r++)
-                    backward_list(c, job, &space, rows + r, s, pair + rows[r].p - b->p0);
-                product_plan *plan = plans + phase + 1;
-                if (!is_planned(plan, active, part))
-                    backward_plan(c, job, phase, me->parts, part, active, plan);
-                plan->walk.back = s & 1;
-                backward_phase(c, back, phase, until, job, packed, &lay, &space, plan, rows, panel_step,
-                               &then);
-            }
-        }
-        if (job->tells)
-            backward_tell(c, job, b, &space, pairs, pair, s, &told);
-    }
     if (b->s1 > b->s0)
         EACH_PART (part, me) {
             backward_plan(c, job, COLLECT, me->parts, part, active, plans);
-            backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space, plans, rows, panel_step,
-                           &(coming){0});
+            backward_phase(c, back, COLLECT, COLLECT, job, packed, &lay, &space, plans, rows,
+                           pairs * c->slots * L, &(coming){0});
             for (int q = 0; q < c->states; q++)
                 backward_cut(job, q, panels_of_part(state_width(c, &job->layer, q), grain, me->parts, part),
                              rows, active, b->s0);

@@ -187,6 +187,38 @@ INLINE ptrdiff_t forward_known(const pyrnn_job *job, ptrdiff_t s)
     return job->behind ? (ptrdiff_t)pyrnn_await(job->behind, min_of(s + LEAD, job->T)) : job->T;
 }
 
+/* Some steps of n rows, of which each has the first; panel p has its input part of that at ax + p*ax_panel. */
+INLINE void forward_steps(const cell *c, point_function *point, const pyrnn_job *job,
+                          const packed_layout *lay, pyrnn_walk *me, product_plan *plans, forward_row *rows,
+                          ptrdiff_t n, share steps, const real *ax, ptrdiff_t ax_panel, pyrnn_progress *tells)
+{
+    const real *packed = (const real *)job->packed;
+    for (ptrdiff_t s = steps.from; s < steps.to; s++) {
+        n = still_active(rows, n, s);
+        for (ptrdiff_t r = 0; r < n; r++)
+            forward_advance(c, job, packed + lay->zero, rows + r, s);
+        coming then; /* what nobody fills costs nothing */
+        then.left = 0;
+        const ptrdiff_t soon = s + coming_steps(n);
+        if (me->parts == 1 && soon < job->T && (n > 1 || job->saved))
+            coming_step(c, job, soon, soon, rows[0].p, rows[n - 1].p + 1 - rows[0].p, job->y, job->y_step,
+                        job->y_row, &then);
+        for (int phase = 0, until; phase < c->phases; phase = until) {
+            until = forward_until(c, phase, me);
+            EACH_PART (part, me) {
+                product_plan *plan = plans + phase;
+                if (!is_planned(plan, n, part))
+                    forward_plan(c, job, phase, me->parts, part, n, plan);
+                plan->walk.back = (s & 1) ^ job->back;
+                forward_phase(c, point, phase, until, job, packed, lay, plan, rows, ax, ax_panel, &then);
+            }
+        }
+        ax += n * c->gates * L;
+        if (tells)
+            progress_tell(tells, s + 1);
+    }
+}
+
 /* Some steps of the rows of one strip. */
 INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job *job, pyrnn_walk *me,
                           const forward_space *space, ptrdiff_t n, share steps)
@@ -218,38 +250,13 @@ INLINE void forward_strip(const cell *c, point_function *point, const pyrnn_job 
             EACH_PART (part, me)
                 project(c, job, packed, panels_of_part(job->H, grain, me->parts, part), space->x, pairs,
                         space->ax);
-        const real *ax = space->ax;
-        if (is_single(c, job)) {
-            forward_single(c, point, job, &lay, me, plans, rows, (share){s, end}, ax, pairs * c->gates * L,
-                           tells);
-            s = end;
-            continue;
-        }
-        for (; s < end; s++) {
-            n = still_active(rows, n, s);
-            for (ptrdiff_t r = 0; r < n; r++)
-                forward_advance(c, job, packed + lay.zero, rows + r, s);
-            coming then; /* what nobody fills costs nothing */
-            then.left = 0;
-            const ptrdiff_t soon = s + coming_steps(n);
-            if (me->parts == 1 && soon < job->T && (n > 1 || job->saved))
-                coming_step(c, job, soon, soon, rows[0].p, rows[n - 1].p + 1 - rows[0].p, job->y, job->y_step,
-                            job->y_row, &then);
-            for (int phase = 0, until; phase < c->phases; phase = until) {
-                until = forward_until(c, phase, me);
-                EACH_PART (part, me) {
-                    product_plan *plan = plans + phase;
-                    if (!is_planned(plan, n, part))
-                        forward_plan(c, job, phase, grain, me->parts, part, n, plan);
-                    plan->walk.back = (s & 1) ^ job->back;
-                    forward_phase(c, point, phase, until, job, packed, &lay, plan, rows, ax,
-                                  pairs * c->gates * L, &then);
-                }
-            }
-            ax += n * c->gates * L;
-            if (tells)
-                progress_tell(tells, s + 1);
-        }
+        if (is_single(c, job))
+            forward_single(c, point, job, &lay, me, plans, rows, (share){s, end}, space->ax,
+                           pairs * c->gates * L, tells);
+        else
+            forward_steps(c, point, job, &lay, me, plans, rows, n, (share){s, end}, space->ax,
+                          pairs * c->gates * L, tells);
+        s = end;
     }
     if (steps.to < job->T)
         return;
