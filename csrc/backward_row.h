@@ -203,8 +203,8 @@ INLINE int phase_through(const cell *c, int phase)
 }
 
 /* How a part goes through a phase of n rows. */
-NOINLINE static void backward_plan(const cell *c, const pyrnn_job *job, int phase, int parts, int part,
-                                   ptrdiff_t n, product_plan *plan)
+ONCE static void backward_plan(const cell *c, const pyrnn_job *job, int phase, int parts, int part,
+                               ptrdiff_t n, product_plan *plan)
 {
     const int through = phase_through(c, phase);
     const ptrdiff_t units =

@@ -26,6 +26,7 @@
  * projection's matrix becomes state 0, of another width. So it suits the cells that do nothing with h beside their
  * products: those with a second state. */
 #define NOINLINE __attribute__((noinline)) /* code that all cells share, outside the inner loops */
+#define ONCE __attribute__((noinline, cold)) /* what a call or a block does once: made small */
 
 enum {
     MAX_GATES = 4,

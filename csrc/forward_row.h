@@ -200,8 +200,8 @@ INLINE int forward_grain(const cell *c)
 }
 
 /* How a part goes through a phase of n rows. */
-NOINLINE static void forward_plan(const cell *c, const pyrnn_job *job, int phase, int parts, int part,
-                                  ptrdiff_t n, product_plan *plan)
+ONCE static void forward_plan(const cell *c, const pyrnn_job *job, int phase, int parts, int part,
+                              ptrdiff_t n, product_plan *plan)
 {
     const share panels = panels_of_part(phase_units(c, &job->layer, phase), forward_grain(c), parts, part);
     plan_product(plan, job, n, part, panels, c->phase[phase].count, last_lanes(c, job->H), job->H,

@@ -273,8 +273,8 @@ static void products(const pyrnn_job *job, const pyrnn_block *b, int part, int p
 }
 
 /* out[block[slot]*H + unit] = sum[panel][first + slot][lane] */
-NOINLINE static void unpack_bias(const cell *c, int first, int count, const tiny *block, ptrdiff_t H,
-                                 const real *sum, real *out)
+ONCE static void unpack_bias(const cell *c, int first, int count, const tiny *block, ptrdiff_t H,
+                             const real *sum, real *out)
 {
     for (ptrdiff_t j0 = 0; j0 < H && out; j0 += L, sum += c->slots * L)
         for (int k = 0; k < count; k++)

@@ -62,7 +62,7 @@ NOINLINE static cell cell_of(const pyrnn_layer *layer)
 }
 
 /* The same, and the layer's activations no longer by default. */
-NOINLINE static cell resolved(pyrnn_layer *layer)
+ONCE static cell resolved(pyrnn_layer *layer)
 {
     cell c = cell_of(layer);
     if (layer->activation == PYRNN_DEFAULT)

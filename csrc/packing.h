@@ -53,8 +53,8 @@ static packed_layout layout_of(const cell *c, int use, const pyrnn_layer *layer)
 
 /* Vectors over units: out[panel][slot][lane] = bias[block[slot]*H + unit], panels `step` vectors apart, and so many lanes for a
  * slot of the last one. */
-NOINLINE static void pack_bias(int gates, const tiny *block, ptrdiff_t H, const real *bias, real *out,
-                               int step, int lanes)
+ONCE static void pack_bias(int gates, const tiny *block, ptrdiff_t H, const real *bias, real *out, int step,
+                           int lanes)
 {
     for (ptrdiff_t j0 = 0; j0 < H; j0 += L, out += step * L) {
         const ptrdiff_t n = min_of(L, H - j0), width = j0 + L < H ? L : lanes;
@@ -200,7 +200,7 @@ static void pack(const void *described, int phase, int part)
     }
 }
 
-static size_t packed_size(const pyrnn_layer *layer, int use)
+ONCE static size_t packed_size(const pyrnn_layer *layer, int use)
 {
     const cell c = cell_of(layer);
     return sizeof(real) * (size_t)layout_of(&c, use, layer).size;
