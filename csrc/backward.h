@@ -230,7 +230,7 @@ static ptrdiff_t backward_pairs(const cell *c, const pyrnn_job *job)
     return min_of(most, max_of(job->pairs / 8, (ptrdiff_t)(enough / flops)) + 1);
 }
 
-static void plan_backward(pyrnn_job *job)
+ONCE static void plan_backward(pyrnn_job *job)
 {
     const cell its = resolved(&job->layer), *c = &its;
     const int allowed = job->threads;

@@ -1,31 +1,58 @@
 /* The time loop of a block back through a single sequence, as forward_single.h. */
 
 /* As forward_single_first; so is the first step of all, which has the initial state. */
-NOINLINE static void backward_single_first(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
-                                           const backward_space *space, const real *zero, backward_row *row,
-                                           ptrdiff_t s, ptrdiff_t pair)
+ONCE static void backward_single_first(const cell *c, const pyrnn_job *job, const pyrnn_block *b,
+                                       const backward_space *space, const real *zero, backward_row *row,
+                                       ptrdiff_t s, ptrdiff_t pair)
 {
     if (c->general)
         __builtin_unreachable();
     backward_advance(c, job, b, space, zero, row, s, pair);
 }
 
+/* As forward_single_plan. */
+ONCE static void backward_single_plan(const cell *c, const pyrnn_job *job, int parts, int part,
+                                      ptrdiff_t panel_step, product_plan *plan)
+{
+    const span k = span_of_gates(job->H, c->phase[0].count, panel_step);
+    backward_plan(c, job, 0, parts, part, 1, plan);
+    plan->cut = part == 0 && parts > 1 ? cut_row(&k, min_of(plan->walk.panels.to, k.runs)) : (row_cut){0};
+}
+
+/* As forward_single_begin: with the slot gradients of the first part's units. */
+NOINLINE static void backward_single_begin(const cell *c, const pyrnn_job *job, const packed_layout *lay,
+                                           product_plan *plan, const real *da, ptrdiff_t panel_step,
+                                           ptrdiff_t s, V *sums)
+{
+    const ptrdiff_t column = c->phase[0].count * job->H * L;
+    const span k = span_of_gates(job->H, c->phase[0].count, panel_step);
+    bite spare;
+    plan->walk.back = s & 1;
+    const bite *b = plan_bite(plan, 0, &spare);
+    product_before(&plan->cut, b, sums, NULL, da + c->phase[0].first * L, &k,
+                   (const real *)job->packed + lay->r[0] + b->panel * column, b->vecs * column);
+}
+
 /* A part's units in one step. */
 INLINE void backward_single_part(const cell *c, back_function *back, const pyrnn_job *job,
                                  const packed_layout *lay, const product_plan *plan, const backward_row *row,
-                                 ptrdiff_t panel_step)
+                                 ptrdiff_t panel_step, V *begun)
 {
     const real *r = (const real *)job->packed + lay->r[0];
     const int count = c->phase[0].count;
     const ptrdiff_t column = count * job->H * L; /* reals of r for a panel */
     const span k = span_of_gates(job->H, count, panel_step);
-    for (ptrdiff_t i = 0; i < plan->walk.bites; i++) {
+    for (ptrdiff_t i = 0; i < plan->walk.bites; i++, begun = NULL) {
         bite spare;
         const bite *b = plan_bite(plan, i, &spare);
+        const real *from = row->after + c->phase[0].first * L;
         V acc[MAX_SUMS];
-        if (row->carry == CARRY_BOTH)
-            product_of_row(b->groups, b->vecs, 0, acc, NULL, row->after + c->phase[0].first * L, &k,
-                           r + b->panel * column, b->vecs * column);
+        if (begun)
+            product_behind(&plan->cut, b, acc, begun, NULL, from, &k, r + b->panel * column,
+                           b->vecs * column);
+        else if (row->carry == CARRY_BOTH)
+            product_of_row(b->groups, b->vecs, 0, acc, NULL, from, &k, r + b->panel * column,
+                           b->vecs * column);
         else
             memset(acc, 0, sizeof(acc));
         for (int p = 0; p < b->all; p++)
@@ -45,6 +72,9 @@ INLINE int backward_single(const cell *c, back_function *back, const pyrnn_job *
     backward_row row = *at;
     ptrdiff_t told = pairs;
     int cut_after = 0;
+    const int shared = me->parts > 1 && !job->reset;
+    V sums[MAX_SUMS]; /* of the first product of step `begun` */
+    ptrdiff_t begun = -1;
     for (ptrdiff_t pair = pairs; pair-- > 0;) {
         const ptrdiff_t s = b->s0 + pair, soon = s - coming_steps(1);
         if (job->behind)
@@ -66,13 +96,17 @@ INLINE int backward_single(const cell *c, back_function *back, const pyrnn_job *
         cut_after = cut;
         if (far && soon >= 0)
             coming_step(c, job, soon, soon - 1, 0, 1, job->dy, job->dy_step, job->dy_row, &(coming){0});
-        EACH_PART (part, me) {
+        for (int part; (part = walk_next(me)) >= 0;) {
             if (part == 0)
                 backward_list(c, job, space, &row, s, pair);
             if (!is_planned(plan, 1, part))
-                backward_plan(c, job, 0, me->parts, part, 1, plan);
+                backward_single_plan(c, job, me->parts, part, panel_step, plan);
             plan->walk.back = s & 1;
-            backward_single_part(c, back, job, lay, plan, &row, panel_step);
+            backward_single_part(c, back, job, lay, plan, &row, panel_step,
+                                 part == 0 && begun == s ? sums : NULL);
+            walk_done(me, part);
+            if (shared && part == 0 && plan->cut.head > 0 && pair > 0)
+                backward_single_begin(c, job, lay, plan, row.da, panel_step, begun = s - 1, sums);
         }
         if (job->tells)
             backward_tell(c, job, b, space, pairs, pair, s, &told);

@@ -329,7 +329,7 @@ static ptrdiff_t forward_round(const pyrnn_job *job)
 /* Blocks: a quarter of the level-2 cache for the pre-activations, so that R's panels and the states find room
  * beside them; 64 pairs at least, for a strip of few rows would stream R anew for each; and 6 MB at most over
  * all threads. A single sequence whose time loop runs ahead has eight of them, or whole tiles: 24 is a multiple of each. */
-static void plan_forward(pyrnn_job *job)
+ONCE static void plan_forward(pyrnn_job *job)
 {
     const cell its = resolved(&job->layer), *c = &its;
     const int allowed = job->threads;

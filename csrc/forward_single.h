@@ -5,6 +5,9 @@
 /* Whether a call is one for this loop and the one back: of one row and a cell whose formula is compiled in one piece. */
 INLINE int is_single(const cell *c, const pyrnn_job *job)
 {
+#ifdef PYRNN_ONE_DRIVER /* or the compiler keeps functions that nobody calls */
+    return 0;
+#endif
     return known(c) && !c->general && c->phases == 1 && job->B == 1;
 }
 
@@ -17,22 +20,56 @@ NOINLINE static void forward_single_first(const cell *c, const pyrnn_job *job, c
     forward_advance(c, job, zero, row, s);
 }
 
-/* A part's units in one step. */
+/* How the only row goes through a part, and, of the first of several, where its products can be cut. */
+ONCE static void forward_single_plan(const cell *c, const pyrnn_job *job, int parts, int part,
+                                     product_plan *plan)
+{
+    const span k = span_of(job->H);
+    forward_plan(c, job, 0, parts, part, 1, plan);
+    plan->cut = part == 0 && parts > 1 ? cut_row(&k, plan->walk.panels.to * L) : (row_cut){0};
+}
+
+/* Where a bite's weights and biases are. */
+INLINE const real *single_weights(const cell *c, const pyrnn_job *job, const packed_layout *lay,
+                                  const bite *b)
+{
+    return (const real *)job->packed + lay->r[0] + b->panel * job->H * c->gates * L;
+}
+
+INLINE const V *single_bias(const cell *c, const pyrnn_job *job, const packed_layout *lay, const bite *b)
+{
+    return (const V *)((const real *)job->packed + lay->bias_h[0] + b->panel * c->gates * L);
+}
+
+/* Begins the first part's first product of step s with the units of h that it has computed itself. */
+NOINLINE static void forward_single_begin(const cell *c, const pyrnn_job *job, const packed_layout *lay,
+                                          product_plan *plan, const real *h, ptrdiff_t s, V *sums)
+{
+    bite spare;
+    plan->walk.back = (s & 1) ^ job->back;
+    const bite *b = plan_bite(plan, 0, &spare);
+    const span k = span_of(job->H);
+    product_before(&plan->cut, b, sums, single_bias(c, job, lay, b), h, &k, single_weights(c, job, lay, b),
+                   b->vecs * L * job->H);
+}
+
+/* A part's units in one step; `begun`: what forward_single_begin made of it, else NULL. */
 INLINE void forward_single_part(const cell *c, point_function *point, const pyrnn_job *job,
                                 const packed_layout *lay, const product_plan *plan, const forward_row *row,
-                                const real *ax, ptrdiff_t ax_panel)
+                                const real *ax, ptrdiff_t ax_panel, V *begun)
 {
-    const real *packed = (const real *)job->packed;
     const ptrdiff_t H = job->H;
-    const int width = c->gates * L;
     const span k = span_of(H);
-    for (ptrdiff_t i = 0; i < plan->walk.bites; i++) {
+    for (ptrdiff_t i = 0; i < plan->walk.bites; i++, begun = NULL) {
         bite spare;
         const bite *b = plan_bite(plan, i, &spare);
+        const real *w = single_weights(c, job, lay, b);
+        const V *bias = single_bias(c, job, lay, b);
         V ah[MAX_SUMS];
-        product_of_row(b->groups, b->vecs, b->more, ah,
-                       (const V *)(packed + lay->bias_h[0] + b->panel * width), row->prev[0], &k,
-                       packed + lay->r[0] + b->panel * H * width, b->vecs * L * H);
+        if (begun)
+            product_behind(&plan->cut, b, ah, begun, bias, row->prev[0], &k, w, b->vecs * L * H);
+        else
+            product_of_row(b->groups, b->vecs, b->more, ah, bias, row->prev[0], &k, w, b->vecs * L * H);
         if (b->spread >= 0)
             spread_row(c->gates, last_lanes(c, H), (real *)(ah + b->spread));
         for (int p = 0; p < b->all; p++)
@@ -51,17 +88,24 @@ INLINE void forward_single(const cell *c, point_function *point, const pyrnn_job
     const ptrdiff_t y_step = step_of(job, job->y_step);
     forward_single_first(c, job, zero, at, steps.from);
     forward_row row = *at;
+    const int shared = me->parts > 1 && !job->reset;
+    V sums[MAX_SUMS]; /* of the first product of step `begun` */
+    ptrdiff_t begun = -1;
     for (ptrdiff_t s = steps.from;;) {
         const ptrdiff_t soon = s + coming_steps(1);
         if (far && soon < job->T)
             coming_step(c, job, soon, soon, 0, 1, job->y, job->y_step, job->y_row, &(coming){0});
-        EACH_PART (part, me) {
+        for (int part; (part = walk_next(me)) >= 0;) {
             if (!is_planned(plan, 1, part))
-                forward_plan(c, job, 0, me->parts, part, 1, plan);
+                forward_single_plan(c, job, me->parts, part, plan);
             plan->walk.back = (s & 1) ^ job->back;
             if (job->by_units) /* as in forward_phase */
                 ask_for_row(row.prev[0], job->H);
-            forward_single_part(c, point, job, lay, plan, &row, ax, ax_panel);
+            forward_single_part(c, point, job, lay, plan, &row, ax, ax_panel,
+                                part == 0 && begun == s ? sums : NULL);
+            walk_done(me, part);
+            if (shared && part == 0 && plan->cut.head > 0 && s + 1 < steps.to)
+                forward_single_begin(c, job, lay, plan, row.next[0], begun = s + 1, sums);
         }
         if (tells)
             progress_tell(tells, s + 1);

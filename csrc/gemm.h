@@ -22,8 +22,17 @@ INLINE span span_of_gates(ptrdiff_t units, int count, ptrdiff_t panel_step)
 }
 
 /* A sum runs over about PIECE k and is then added to the sum of those before: the error of a long sum grows with
- * the length of its parts. Pieces follow from k alone, so a tile and a single row have the same. */
+ * the length of its parts. Pieces follow from k alone, so a tile and a single row have the same. Of runs a piece has a power of
+ * two, as the shares of two threads do: a share then ends where a piece does. */
 enum { PIECE = 256 };
+
+INLINE ptrdiff_t runs_of_piece(ptrdiff_t length)
+{
+    ptrdiff_t runs = 1;
+    while (2 * runs * length <= PIECE)
+        runs *= 2;
+    return runs;
+}
 
 /* Takes the next piece of k. What makes and reads a span does so field by field: two fields that are written apart and
  * copied together wait for the store, 1 to 4 % of a small layer's time. So spans go by address, too. */
@@ -39,7 +48,7 @@ INLINE span take_piece(span *k)
         k->rest = 0;
         return part;
     }
-    const span part = {min_of(k->runs, max_of(PIECE / k->length, 1)), k->length, k->run_step, 0};
+    const span part = {min_of(k->runs, runs_of_piece(k->length)), k->length, k->run_step, 0};
     k->runs -= part.runs;
     return part;
 }

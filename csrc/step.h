@@ -8,7 +8,7 @@ typedef struct {
     pass walk[MAX_PHASES];
 } step_memory;
 
-static void step_init(pyrnn_prepared *prepared)
+ONCE static void step_init(pyrnn_prepared *prepared)
 {
     step_memory *step = (step_memory *)prepared;
     const pyrnn_job *job = &prepared->job;

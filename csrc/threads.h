@@ -21,6 +21,7 @@ typedef struct {
     row_split split;
     int far;
     bite bites[PLANNED]; /* of a single row, as they come when the walk does not go back */
+    row_cut cut; /* of a single row and the first part, behind its own units */
 } product_plan;
 
 INLINE int is_planned(const product_plan *plan, ptrdiff_t rows, int part)
@@ -62,7 +63,7 @@ static double step_weights(const pyrnn_job *job, const cell *c)
 }
 
 /* How many threads may share the units of a step: it must be long enough for the end of its rounds (machine.c). */
-NOINLINE static ptrdiff_t sharers_of_units(const pyrnn_job *job, const cell *c, int grain)
+ONCE static ptrdiff_t sharers_of_units(const pyrnn_job *job, const cell *c, int grain)
 {
     const ptrdiff_t groups = (panels_of(job->H) + grain - 1) / grain;
     const double step = 2 * step_weights(job, c) * (double)job->B;

@@ -46,6 +46,26 @@ def test_any_number_of_threads_gives_the_same_bits(cell, dtype, isa, threads, sh
         assert_same(infer(given), {name: alone[name] for name in ("y", "state")})
 
 
+@pytest.mark.parametrize("kind", ["plain", "reversed", "with resets"])
+@pytest.mark.parametrize("units", [96, 128, 136, 200, 256, 272])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+def test_who_begins_a_step_with_his_own_units_adds_the_same_sums(cell, isa, threads, units, kind):
+    shape = 1, 2, units
+    T = steps(cell, shape)
+    options = {"plain": {}, "reversed": {"reverse": True}, "with resets": {"reset": np.zeros((T, 1), bool)}}[
+        kind
+    ]
+    if kind == "with resets":
+        options["reset"][::7] = True
+    given = problem(cell, np.float32, T, *shape, **options)
+    threads(1)
+    alone = run(given)
+    for number in (2, 3):
+        threads(number)
+        assert_same(run(given), alone)
+        assert_same(infer(given), {name: alone[name] for name in ("y", "state")})
+
+
 @pytest.mark.parametrize("kind", ["plain", "ragged and reversed"])
 def test_rows_that_are_shared_out_in_several_rounds_have_the_same_bits(cell, dtype, threads, kind):
     shape = B, I, H = 12, 70, 130
