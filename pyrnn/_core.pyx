@@ -97,6 +97,7 @@ cdef extern from "pyrnn.h" nogil:
     void pyrnn_step(void *step, const void *x, const void *const *state0, void *const *state, void *y)
     int pyrnn_backward_work(const void *packed, const pyrnn_sequence *seq, size_t *bytes)
     int pyrnn_forward(const pyrnn_sequence *seq, const pyrnn_outputs *out)
+    int pyrnn_backward(const pyrnn_sequence *seq, const pyrnn_gradients *grads)
     int pyrnn_forward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_outputs *outs)
     int pyrnn_backward_many(int n, int at_once, const pyrnn_sequence *seqs, const pyrnn_gradients *grads)
     int pyrnn_chain_pays(int n, const void *const *packed, int use, const pyrnn_sequence *seq)

@@ -21,6 +21,19 @@ cdef pyrnn_sequence sequence_of(x, state0, lengths, reset, bint reverse, mask, u
     return seq
 
 
+def is_plain(x, dtype, ptrdiff_t features):
+    """Whether x is an array (T, B, features) that can be read as it is, and too small for any result that could not be addressed."""
+    cdef cnp.ndarray array
+    cdef ptrdiff_t most = 1 << 31
+    if not cnp.PyArray_CheckExact(x):
+        return False
+    array = x
+    return (cnp.PyArray_NDIM(array) == 3 and cnp.PyArray_DIM(array, 2) == features
+            and cnp.PyArray_DIM(array, 0) < most and cnp.PyArray_DIM(array, 1) < most
+            and cnp.PyArray_DIM(array, 0) * cnp.PyArray_DIM(array, 1) < most
+            and <object>cnp.PyArray_DESCR(array) is dtype and cnp.PyArray_ISCARRAY(array))
+
+
 cdef enum:
     MANY = 8  # calls at once
 
@@ -50,6 +63,21 @@ def chained(list packs, int use, x, lengths, int threads):
     return groups
 
 
+cdef Lease open_forward(tuple call, int threads, pyrnn_sequence *seq, pyrnn_outputs *out):
+    """What C is told of a call of `forward`; the work of it, to be kept until it is over."""
+    cdef Lease work
+    cdef size_t size
+    packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved = call
+    seq[0] = sequence_of(x, state0, lengths, reset, reverse, mask, seed, threads)
+    out.packed = data(packed)
+    check(pyrnn_forward_work(out.packed, seq, &size))
+    work = lease(size)
+    out.y, out.y_step, out.y_row = data(y), stride(y, 0), stride(y, 1)
+    states_of(state, out.state)
+    out.saved, out.work = data(saved), work.block.raw
+    return work
+
+
 def forward(list calls, int threads, bint chain=False):
     """One direction of one layer a call, side by side where there are threads for it.
 
@@ -61,27 +89,37 @@ def forward(list calls, int threads, bint chain=False):
     """
     cdef pyrnn_sequence seqs[MANY]
     cdef pyrnn_outputs outs[MANY]
-    cdef Lease work
-    cdef size_t size
     cdef int status, n = len(calls), i
-    held = []
-    for i in range(n):
-        packed, x, state0, lengths, reset, reverse, mask, seed, y, state, saved = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed,
-                              1 if chain else threads // n + (threads % n > 0))
-        outs[i].packed = data(packed)
-        check(pyrnn_forward_work(outs[i].packed, &seqs[i], &size))
-        work = lease(size)
-        held.append(work)
-        outs[i].y, outs[i].y_step, outs[i].y_row = data(y), stride(y, 0), stride(y, 1)
-        states_of(state, outs[i].state)
-        outs[i].saved, outs[i].work = data(saved), work.block.raw
+    cdef int each = 1 if chain or n == 0 else threads // n + (threads % n > 0)
+    works = [open_forward(calls[i], each, &seqs[i], &outs[i]) for i in range(n)]
     with nogil:
         if chain:
             status = pyrnn_forward_chain(n, threads, seqs, outs)
         else:
             status = pyrnn_forward_many(n, threads, seqs, outs)
     check(status)
+
+
+cdef Lease open_backward(tuple call, int threads, pyrnn_sequence *seq, pyrnn_gradients *grads):
+    """As open_forward, of a call of `backward`."""
+    cdef Lease work
+    cdef size_t size
+    (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih, db_hh,
+     dunits, dw_hr) = call
+    seq[0] = sequence_of(x, state0, lengths, reset, reverse, mask, seed, threads)
+    grads.packed = data(packed)
+    check(pyrnn_backward_work(grads.packed, seq, &size))
+    work = lease(size)
+    grads.saved, grads.dy = data(saved), data(dy)
+    grads.dy_step, grads.dy_row = stride(dy, 0), stride(dy, 1)
+    states_of(dstate, <void **>grads.dstate)
+    states_of(dstate0, grads.dstate0)
+    grads.dx = data(dx)
+    grads.dx_step = 0 if dx is None else stride(dx, 0)
+    grads.dx_row = 0 if dx is None else stride(dx, 1)
+    grads.dw_ih, grads.dw_hh, grads.db_ih, grads.db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
+    grads.dunits, grads.dw_hr, grads.work = data(dunits), data(dw_hr), work.block.raw
+    return work
 
 
 def backward(list calls, int threads, bint chain=False):
@@ -93,28 +131,9 @@ def backward(list calls, int threads, bint chain=False):
     """
     cdef pyrnn_sequence seqs[MANY]
     cdef pyrnn_gradients grads[MANY]
-    cdef Lease work
-    cdef size_t size
     cdef int status, n = len(calls), i
-    held = []
-    for i in range(n):
-        (packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, dstate0, dw_ih, dw_hh, db_ih,
-         db_hh, dunits, dw_hr) = <tuple>calls[i]
-        seqs[i] = sequence_of(x, state0, lengths, reset, reverse, mask, seed,
-                              1 if chain else threads // n + (threads % n > 0))
-        grads[i].packed = data(packed)
-        check(pyrnn_backward_work(grads[i].packed, &seqs[i], &size))
-        work = lease(size)
-        held.append(work)
-        grads[i].saved, grads[i].dy = data(saved), data(dy)
-        grads[i].dy_step, grads[i].dy_row = stride(dy, 0), stride(dy, 1)
-        states_of(dstate, <void **>grads[i].dstate)
-        states_of(dstate0, grads[i].dstate0)
-        grads[i].dx = data(dx)
-        grads[i].dx_step = 0 if dx is None else stride(dx, 0)
-        grads[i].dx_row = 0 if dx is None else stride(dx, 1)
-        grads[i].dw_ih, grads[i].dw_hh, grads[i].db_ih, grads[i].db_hh = data(dw_ih), data(dw_hh), data(db_ih), data(db_hh)
-        grads[i].dunits, grads[i].dw_hr, grads[i].work = data(dunits), data(dw_hr), work.block.raw
+    cdef int each = 1 if chain or n == 0 else threads // n + (threads % n > 0)
+    works = [open_backward(calls[i], each, &seqs[i], &grads[i]) for i in range(n)]
     with nogil:
         if chain:
             status = pyrnn_backward_chain(n, threads, seqs, grads)
@@ -126,12 +145,25 @@ def backward(list calls, int threads, bint chain=False):
 def run(packed, x, state0, lengths, reset, reverse, mask, seed, y, bint training, int threads):
     """`outputs`, and `forward` of a single call that writes to them."""
     cdef tuple found = outputs(packed, x, y, training)
-    forward([(packed, x, state0, lengths, reset, reverse, mask, seed, *found)], threads)
+    cdef pyrnn_sequence seq
+    cdef pyrnn_outputs out
+    cdef int status
+    work = open_forward((packed, x, state0, lengths, reset, reverse, mask, seed, *found), threads, &seq, &out)
+    with nogil:
+        status = pyrnn_forward(&seq, &out)
+    check(status)
     return found
 
 
 def pull(packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, dx, int threads):
     """`gradients`, and `backward` of a single call that writes to them."""
     cdef tuple found = gradients(packed, x, dx)
-    backward([(packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, *found)], threads)
+    cdef pyrnn_sequence seq
+    cdef pyrnn_gradients grads
+    cdef int status
+    work = open_backward((packed, x, state0, lengths, reset, reverse, mask, seed, saved, dy, dstate, *found), threads,
+                         &seq, &grads)
+    with nogil:
+        status = pyrnn_backward(&seq, &grads)
+    check(status)
     return found

@@ -21,6 +21,7 @@ from ._threads import get_num_threads
 from .stream import Stream
 
 Array = NDArray[Any]
+Fields = tuple[Array, Any, Any, Any, bool, Any, int]  # of a functional.Sequence
 NONE = Extras()
 
 NOT_DRAWN = {"gain": 1.0, "bias_ch": 0.0}
@@ -206,7 +207,9 @@ class Recurrent(Arguments):
     def _infer(self, call: Call, y: Array | None = None) -> tuple[Array, State]:
         packed = self._packs(_core.FORWARD)
         if self._slot_count == 1:
-            seq = self._sequence(call, 0, call.x)
+            x, states, lengths, reset, _ = call
+            # As _sequence does, but for the name of each: a tenth of a short call.
+            seq = x, of_slot(states, 0), lengths, reset, self._backwards, None, 0
             y, state, _ = self._run_one(call, packed[0], seq, y, False)
             return self._return(call, y), self._state_out(call, [state])
         y, final = self._output(call) if y is None else y, []
@@ -270,7 +273,7 @@ class Recurrent(Arguments):
     # One layer in one direction: no walk through a stack, which would be a tenth of a short call.
 
     def _run_one(
-        self, call: Call, packed: Array, seq: functional.Sequence, y: Array | None, training: bool
+        self, call: Call, packed: Array, seq: Fields, y: Array | None, training: bool
     ) -> tuple[Array, States, Array]:
         """y, the state after it and, in training, what is kept for the way back."""
         if y is None and self.batch_first:
@@ -322,8 +325,10 @@ class Recurrent(Arguments):
     def _sequence(self, call: Call, slot: int, x: Array, noise: Noise = QUIET) -> functional.Sequence:
         """What a slot works on: x but for what is dropped of it, and its part of the call."""
         _, states, lengths, reset, _ = call
-        dropped, mask, _, seed = noise
         backwards = self._backwards != (slot % self.directions == 1)
+        if noise is QUIET:
+            return functional.Sequence(x, of_slot(states, slot), lengths, reset, backwards, None, 0)
+        dropped, mask, _, seed = noise
         read = x if dropped is None else x * dropped
         return functional.Sequence(read, of_slot(states, slot), lengths, reset, backwards, mask, seed)
 

@@ -72,6 +72,21 @@ def threads():
     pyrnn.set_num_threads(before)
 
 
+@pytest.fixture
+def kernels_read(monkeypatch):
+    """``kernels_read(layer, x)``: the array that the kernels read for x, of a layer of one direction."""
+
+    def find(layer, x):
+        calls = []
+        run = _core.run
+        with monkeypatch.context() as patch:
+            patch.setattr(_core, "run", lambda *call: calls.append(call) or run(*call))
+            layer(x)
+        return calls[0][1]
+
+    return find
+
+
 class Edge:
     """Copies arrays to where memory ends: one element further lies a page that cannot be touched.
 

@@ -83,7 +83,12 @@ def chains(monkeypatch):
 
         return call
 
+    def alone(run):
+        return lambda *call: seen.append(1) or run(*call)
+
     monkeypatch.setattr(_core, "chained", always)
+    monkeypatch.setattr(_core, "run", alone(_core.run))
+    monkeypatch.setattr(_core, "pull", alone(_core.pull))
     monkeypatch.setattr(_core, "forward", spy(_core.forward))
     monkeypatch.setattr(_core, "backward", spy(_core.backward))
     return seen

@@ -208,10 +208,10 @@ def test_layers_that_flax_lacks():
 # ---- arrays of others ----
 
 
-def test_buffers_are_not_copied(monkeypatch):
+def test_buffers_are_not_copied(kernels_read):
     raw = array.array("f", range(24))
     view = memoryview(raw).cast("B").cast("f", (4, 2, 3))
-    found = seen(pyrnn.GRU(3, 5, rng=0), view, monkeypatch)
+    found = kernels_read(pyrnn.GRU(3, 5, rng=0), view)
     assert found.ctypes.data == raw.buffer_info()[0]
 
 
@@ -229,10 +229,10 @@ class Exporter:
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_dlpack_is_not_copied(batch_first, monkeypatch):
+def test_dlpack_is_not_copied(batch_first, kernels_read):
     x = np.random.default_rng(0).standard_normal((4, 2, 6)).astype(np.float32)[:, ::-1][..., :3][:, ::-1]
     layer = pyrnn.LSTM(3, 5, batch_first=batch_first, rng=0)
-    found = seen(layer, Exporter(x), monkeypatch)
+    found = kernels_read(layer, Exporter(x))
     assert np.shares_memory(found, x)
     np.testing.assert_array_equal(layer(Exporter(x))[0], layer(x)[0])
 
@@ -244,12 +244,3 @@ def test_dlpack_elsewhere_is_refused():
 
     with pytest.raises(TypeError, match="x must be array_like, got Far: the array is on another device"):
         pyrnn.GRU(3, 5)(Far(np.ones((4, 2, 3), np.float32)))
-
-
-def seen(layer, x, monkeypatch):
-    """The array that the kernels read for x."""
-    calls = []
-    run = pyrnn.functional._core.forward
-    monkeypatch.setattr(pyrnn.functional._core, "forward", lambda c, *rest: calls.extend(c) or run(c, *rest))
-    layer(x)
-    return calls[0][1]
