@@ -325,10 +325,8 @@ class Recurrent(Arguments):
     def _sequence(self, call: Call, slot: int, x: Array, noise: Noise = QUIET) -> functional.Sequence:
         """What a slot works on: x but for what is dropped of it, and its part of the call."""
         _, states, lengths, reset, _ = call
-        backwards = self._backwards != (slot % self.directions == 1)
-        if noise is QUIET:
-            return functional.Sequence(x, of_slot(states, slot), lengths, reset, backwards, None, 0)
         dropped, mask, _, seed = noise
+        backwards = self._backwards != (slot % self.directions == 1)
         read = x if dropped is None else x * dropped
         return functional.Sequence(read, of_slot(states, slot), lengths, reset, backwards, mask, seed)
 
