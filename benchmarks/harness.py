@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import repeat
 from statistics import median
 from typing import Any
@@ -15,6 +15,8 @@ from .problem import Problem, assert_equal
 from .shapes import Mode
 
 ROUNDS = 5
+_AGREE = 1.02  # times the best of all turns: as near to it must that of a second turn be
+_PATIENCE = 2.0  # seconds that a row lasts longer at most until it is so
 LIMIT = 5.0  # seconds: a peer whose call takes longer is left out of the row, and named
 _FEWEST = 3
 _ONCE = 2.0  # seconds: a longer call is timed once
@@ -70,41 +72,73 @@ def prepare(
     return done
 
 
+@dataclass
+class _Racer:
+    """A run and its samples; of each turn the best."""
+
+    run: Run
+    samples: list[float] = field(default_factory=list)
+    turns: list[float] = field(default_factory=list)
+    spent: float = 0.0
+    number: int = 0  # calls in a sample
+
+    @property
+    def once(self) -> bool:
+        return bool(self.samples) and self.samples[0] > _ONCE
+
+    @property
+    def agrees(self) -> bool:
+        """Whether two turns reach the best: one alone may have met a quiet moment that others missed."""
+        return self.once or sum(t <= _AGREE * min(self.turns) for t in self.turns) > 1
+
+    def turn(self, share: float) -> None:
+        _enter(self.run)
+        start, before = time.perf_counter(), len(self.samples)
+        if not self.number:
+            self.number, first = _calls_per_sample(self.run)
+            self.samples += [first] if first > share else []
+        if not self.once:
+            self.samples += _burst(self.run, self.number, share / ROUNDS)
+        self.spent += time.perf_counter() - start
+        self.turns.append(min(self.samples[before:]))
+
+
 def race(runs: Mapping[str, Run], budget: float, threads: int = 1) -> dict[str, Timing]:
     """Time the runs in turn, A B C, C B A, ..., for about `budget` seconds in all.
 
     Each gets an equal share of the budget, and `_FEWEST` samples at least, but a single one of calls of
-    more than `_ONCE` seconds. With more than one thread each turn waits for the workers of the last
+    more than `_ONCE` seconds. While somebody's best is that of one turn alone, all go on, for `_PATIENCE`
+    seconds at most. With more than one thread each turn waits for the workers of the last
     peer to sleep: still spinning, they would take the core of the next one's.
     """
-    names = list(runs)
-    number: dict[str, int] = {}
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    spent = dict.fromkeys(names, 0.0)
-    share = budget / max(len(names), 1)
+    racers = {name: _Racer(run) for name, run in runs.items()}
+    share = budget / max(len(racers), 1)
+
+    def take_turns(racers: Iterable[_Racer]) -> None:
+        for racer in racers:
+            if threads > 1:
+                _settle()
+            racer.turn(share)
+
+    def in_order(turn: int) -> list[_Racer]:
+        return list(racers.values())[:: 1 if turn % 2 == 0 else -1]
+
     gc.collect()
     collecting = gc.isenabled()
     gc.disable()
     try:
         for turn in range(ROUNDS):
-            for name in names if turn % 2 == 0 else reversed(names):
-                taken = samples[name]
-                if spent[name] >= share and (len(taken) >= _FEWEST or taken[0] > _ONCE):
-                    continue
-                if threads > 1:
-                    _settle()
-                _enter(runs[name])
-                start = time.perf_counter()
-                if name not in number:
-                    number[name], first = _calls_per_sample(runs[name])
-                    taken += [first] if first > share else []
-                if not taken or taken[0] <= _ONCE:
-                    taken += _burst(runs[name], number[name], share / ROUNDS)
-                spent[name] += time.perf_counter() - start
+            take_turns(
+                r for r in in_order(turn) if r.spent < share or (len(r.samples) < _FEWEST and not r.once)
+            )
+        end = time.perf_counter() + _PATIENCE
+        while not all(r.agrees for r in racers.values()) and time.perf_counter() < end:
+            turn += 1
+            take_turns(r for r in in_order(turn) if not r.once)
     finally:
         if collecting:
             gc.enable()
-    return {name: Timing(min(s), median(s), len(s)) for name, s in samples.items()}
+    return {n: Timing(min(r.samples), median(r.samples), len(r.samples)) for n, r in racers.items()}
 
 
 def _settle() -> None:

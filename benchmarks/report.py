@@ -44,6 +44,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--repeat", type=int, default=1, metavar="N", help="runs in all; every figure is the median of theirs"
     )
+    add(
+        "--again",
+        type=int,
+        default=1,
+        metavar="N",
+        help="rounds in which rows are measured again that were disturbed: somebody took far longer than in "
+        "another run (1; none for a single run)",
+    )
     add("--data", type=Path, help="folder that keeps the measurements of each run, row by row")
     add(
         "--resume", action="store_true", help="go on with the runs in --data: only what they lack is measured"
@@ -72,11 +80,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 _CELLS = [cell for cell in ("lstm", "gru", "rnn_tanh") if cell in functional.CELLS]
 
 
-def run_all(args: argparse.Namespace, runs: list[Results]) -> bool:
-    """Measure, filling `runs`; whether nobody interrupted. Those that were kept are filled up first."""
+def run_all(args: argparse.Namespace, runs: list[Results]) -> None:
+    """Measure, filling `runs`. Those that were kept are filled up first."""
     options = Options(
         args.cells, args.shapes, args.threads, args.peers, args.budget, args.quick, not args.no_targets
     )
+
+    def path(number: int) -> Path | None:
+        return args.data / f"run-{number + 1}.json" if args.data else None
+
     kept = sorted(args.data.glob("run-*.json"), key=lambda p: int(p.stem[4:])) if args.resume else []
     runs += [Results.load(path) for path in kept]
     for number in range(args.repeat):
@@ -84,12 +96,13 @@ def run_all(args: argparse.Namespace, runs: list[Results]) -> bool:
             runs.append(Results())
         if args.repeat > 1:
             print(f"run {number + 1} of {args.repeat}", file=sys.stderr)
-        try:
-            measure(runs[number], options, args.data and args.data / f"run-{number + 1}.json")
-        except KeyboardInterrupt:
-            print("stopped, writing what there is", file=sys.stderr)
-            return False
-    return True
+        measure(runs[number], options, path(number))
+    for _ in range(args.again):
+        disturbed = Merged(runs).disturbed
+        for number, run in enumerate(runs):
+            if keys := {key for other, key in disturbed if other is run}:
+                print(f"run {number + 1}: rows that were disturbed, again", file=sys.stderr)
+                measure(run, options, path(number), keys)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,7 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs: list[Results] = []
     merged, whole = Merged(runs), False
     try:
-        whole = run_all(args, runs)
+        run_all(args, runs)
+        whole = True
+    except KeyboardInterrupt:
+        print("stopped, writing what there is", file=sys.stderr)
     finally:
         if runs:
             if not whole:

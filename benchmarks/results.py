@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from .targets import Target
 OURS = "pyrnn"
 ONE = "pyrnn, one thread"  # runs beside a row of several threads
 DENSE = "pyrnn, dense"  # runs beside a ragged row
+_DISTURBED = 1.15  # times the best of all runs
 
 
 class Key(NamedTuple):
@@ -46,6 +48,12 @@ class Measured:
         """How many times the best of each peer is longer than ours."""
         peers = (name for name in self.timings if name not in (OURS, ONE, DENSE))
         return {name: self.timings[name].best / self.best for name in peers}
+
+    def calmer(self, other: Measured) -> Measured:
+        """Of a row measured twice, whole, the one in which all programs together needed less."""
+        both = self.timings.keys() & other.timings.keys()
+        ratio = prod(self.timings[name].best / other.timings[name].best for name in both)
+        return self if both and ratio <= 1 else other
 
 
 class Row:
@@ -112,6 +120,12 @@ class Results:
     slow: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def times(self) -> Iterator[tuple[Key, str, float]]:
+        """The best of each program in each row."""
+        for key, row in self.rows.items():
+            for name, timing in row.timings.items():
+                yield key, name, timing.best
+
     def save(self, path: Path) -> None:
         plain = asdict(self)
         plain["rows"] = [[*key, asdict(row)] for key, row in self.rows.items()]
@@ -142,6 +156,18 @@ class Merged:
     def rows(self) -> list[Row]:
         keys = list(dict.fromkeys(key for run in self.runs for key in run.rows))
         return [Row(key, [run.rows[key] for run in self.runs if key in run.rows]) for key in keys]
+
+    @property
+    def disturbed(self) -> list[tuple[Results, Key]]:
+        """The rows of each run in which some program took much longer than in the run that suited it best."""
+        best: dict[tuple[Key, str], float] = {}
+        for key, name, seconds in (t for run in self.runs for t in run.times()):
+            best[key, name] = min(seconds, best.get((key, name), seconds))
+        return [
+            (run, key)
+            for run in self.runs
+            for key in dict.fromkeys(k for k, name, s in run.times() if s > _DISTURBED * best[k, name])
+        ]
 
     @property
     def targets(self) -> list[Target]:

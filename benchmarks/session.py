@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import product
@@ -62,12 +62,17 @@ class Progress:
             self.bar.close()
 
 
-def measure(results: Results, options: Options, path: Path | None) -> None:
-    """Fill the results with what they lack; after each row they are saved to `path`, if there is one."""
+def measure(
+    results: Results, options: Options, path: Path | None, again: Collection[Key] | None = None
+) -> None:
+    """Fill the results with what they lack, or measure some rows again.
+
+    After each row the results are saved to `path`, if there is one.
+    """
     results.head, results.config = machine.summary(), machine.config()
     results.roofs |= _roofs(results, options)
     neighbours = Neighbours()
-    jobs = list(_jobs(results, options, neighbours))
+    jobs = list(_jobs(results, options, neighbours, again))
     progress = Progress(len(jobs))
     try:
         for label, job in jobs:
@@ -79,19 +84,21 @@ def measure(results: Results, options: Options, path: Path | None) -> None:
             if path is not None:
                 results.save(path)
             progress.end()
+        if again:
+            results.notes.append(f"{len(jobs)} disturbed rows of a run were measured again")
     finally:
         progress.close()
 
 
 def _jobs(
-    results: Results, options: Options, neighbours: Neighbours
+    results: Results, options: Options, neighbours: Neighbours, again: Collection[Key] | None
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is still to be measured, by name: rows, the rows of a problem together, then single figures."""
+    """What is to be measured, by name: rows, the rows of a problem together, then single figures."""
     for key in _keys(options):
-        if key not in results.rows:
+        if key not in results.rows if again is None else key in again:
             label = f"{key.mode} {key.cell} {key.shape}, threads {key.threads}"
             yield label, partial(_measure_row, results, key, options, neighbours)
-    if options.targets:
+    if options.targets and again is None:
         plan = figures.Plan(options.cells, options.budget, options.threads)
         for name, figure in figures.figures(plan).items():
             if name not in results.targets:
@@ -161,4 +168,5 @@ def _measure_row(results: Results, key: Key, options: Options, neighbours: Neigh
         neighbours.far += 1
     timings.pop("roof", None)
     reached = (gauge.seconds(), gauge.fma) if gauge else (None, None)
-    results.rows[key] = Measured(timings, *reached)
+    measured = Measured(timings, *reached)
+    results.rows[key] = results.rows[key].calmer(measured) if key in results.rows else measured

@@ -26,6 +26,62 @@ def test_figures_are_medians_of_each_runs_own() -> None:
     assert row.over_one == 2.0 and row.of_roof == 0.5
 
 
+def test_rows_that_were_disturbed_are_found_and_the_calmer_is_kept() -> None:
+    calm, loud, other = measured(1.0, 2.0), measured(1.0, 2.5), measured(1.1, 2.0)
+    runs = [Results(rows={KEY: row}) for row in (calm, loud, other)]
+    assert [(run is runs[1], key) for run, key in Merged(runs).disturbed] == [(True, KEY)]
+    assert loud.calmer(calm) is calm.calmer(loud) is calm
+    assert loud.calmer(other) is other  # 1.1 * 2.2 * 2.0 against 1.0 * 2.0 * 2.5
+
+
+def test_a_row_goes_on_until_its_best_has_been_seen_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = {3, 8}  # turns
+    turns: list[str] = []
+
+    def turn(self: harness._Racer, share: float) -> None:
+        turns.append("turn")
+        self.turns.append(1.0 if len(self.turns) in quiet else 2.0)
+        self.samples += self.turns[-1:] * 3
+
+    monkeypatch.setattr(harness._Racer, "turn", turn)
+    timing = harness.race({"a": Run(int, dict)}, budget=1e-3)["a"]
+    assert len(turns) == 9 and timing == Timing(1.0, 2.0, 27)
+    quiet.clear()
+    assert harness.race({"a": Run(int, dict)}, budget=1e-3)["a"].samples == 3 * harness.ROUNDS
+    quiet.add(3)
+    monkeypatch.setattr(harness, "_PATIENCE", 0.0)
+    assert harness.race({"a": Run(int, dict)}, budget=1e-3)["a"].samples == 3 * harness.ROUNDS
+
+
+def test_disturbed_rows_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[float] = []
+
+    def race(runs: dict[str, Run], budget: float, threads: int) -> dict[str, Timing]:
+        taken.append(1.0 if len(taken) in (0, 3) else 1.3)
+        return {name: Timing(taken[-1], taken[-1], 1) for name in runs}
+
+    monkeypatch.setattr(harness, "race", race)
+    monkeypatch.setattr(session, "_roofs", lambda *args: {})
+    args = [
+        "--cells",
+        "lstm",
+        "--peers",
+        "numpy",
+        "--threads",
+        "1",
+        "--no-targets",
+        "--quick",
+        "--repeat",
+        "3",
+    ]
+    args += ["--shapes", "step-1x40", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert report.main(args) == 0
+    assert taken == [1.0, 1.3, 1.3, 1.0, 1.3]
+    bests = [[s for *_, s in Results.load(tmp_path / f"run-{n}.json").times()] for n in (1, 2, 3)]
+    assert [set(b) for b in bests] == [{1.0}, {1.0}, {1.3}]
+    assert "1 disturbed rows of a run were measured again" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_results_survive_their_file(tmp_path: Path) -> None:
     target = Target("Fast", "a figure", "≥", 1.0, "times", {"lstm": 2.0})
     results = Results(["CPU: any"], "config", {}, {KEY: measured(1.0, 2.0)}, {"a": [target]}, ["w"], ["s"])
